@@ -1,0 +1,235 @@
+"""One frozen settings object: `trieflow.toml` < `TRIEFLOW_*` environment < flags. Read once, at the edge.
+
+Sections are nested models; in the environment they are joined by two underscores, as in
+`TRIEFLOW_KAFKA__SASL_USERNAME`. All faults are shown together; secrets are never printed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from streams.errors import SettingsError
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """How to reach a cluster. Passed to both clients (librdkafka and aiokafka)."""
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    session_timeout_s: float = Field(default=10.0, ge=6, description="a killed worker is missed after it")
+    replication_factor: int = Field(default=1, ge=1)
+
+
+class ContentSettings(Section):
+    """Fetching of content by URL, and the content store (thumbnails, vectors by content hash, codebooks)."""
+
+    store: str | None = Field(default=None, description="fsspec URL; default: <data>/content")
+    allowed_roots: tuple[Path, ...] = Field(default=(), description="file: URLs are read only below these")
+    allow_http: bool = Field(default=False, description="http: beside https:")
+    allow_private_addresses: bool = Field(default=False, description="only for closed networks and tests")
+    inline_limit: int = Field(default=256 * KIB, ge=1)
+    fetch_limit: int = Field(default=16 * MIB, ge=1)
+    fetch_timeout_s: float = Field(default=10.0, gt=0)
+    fetch_attempts: int = Field(default=3, ge=1)
+    max_redirects: int = Field(default=3, ge=0)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_frames: int = Field(default=1_000, ge=1)
+    thumbnail_side: int = Field(default=256, ge=16)
+
+
+class IndexSettings(Section):
+    """Semantic ids and the index."""
+
+    ids_from: int = Field(default=1_024, ge=16, description="documents at which the first tree is fitted")
+    exact_up_to: int = Field(default=20_000, ge=0, description="`auto` is exact up to so many documents")
+    documents_per_leaf: int = Field(default=32, ge=1)
+    seed: int = 0
+    weight_title: float = Field(default=1.0, ge=0)
+    weight_image: float = Field(default=1.0, ge=0)
+
+
+class IndexerSettings(Section):
+    batch: int = Field(default=64, ge=1)
+    batch_wait_ms: float = Field(default=5.0, ge=0)
+    queue: int = Field(default=256, ge=1, description="events waiting for one partition")
+    sync_writes: bool = Field(
+        default=False, description="fsync each RocksDB batch; the log covers power loss"
+    )
+    transaction_timeout_s: float = Field(default=10.0, ge=1)
+
+
+class SearchSettings(Section):
+    batch: int = Field(default=32, ge=1)
+    deadline_s: float = Field(default=5.0, gt=0, description="for a query that names none")
+    read_after_wait_s: float = Field(default=2.0, ge=0)
+    beam: int = Field(default=16, ge=1)
+    leaves: int = Field(default=32, ge=1)
+    shortlist: int = Field(default=200, ge=1, description="picture queries rerank so many by raw features")
+
+
+class PrivacySettings(Section):
+    log_query_text: bool = False
+    user_hash_key: SecretStr | None = Field(
+        default=None, description="default: made once, kept in the data folder"
+    )
+
+
+class HealthSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535, description="0: any free port, written to the data folder")
+    liveness_s: float = Field(default=15.0, gt=0)
+
+
+class RetentionSettings(Section):
+    """How long logs are kept (hours), and when a replica is too old to trust."""
+
+    tombstones_h: float = Field(default=168.0, gt=0)
+    receipts_h: float = Field(default=24.0, gt=0)
+    queries_h: float = Field(default=1.0, gt=0)
+    impressions_h: float = Field(default=720.0, gt=0)
+    dead_letters_h: float = Field(default=336.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings. Build it by `load_settings`, which reports every fault at once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRIEFLOW_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        toml_file="trieflow.toml",
+    )
+
+    brokers: str | None = Field(default=None, description="host:port,…; none: an embedded Kafka is started")
+    prefix: str = Field(default="trieflow.", pattern=r"^[a-zA-Z0-9._-]*$", max_length=64)
+    partitions: int = Field(default=8, ge=1, le=1024, description="of keyed topics; fixed at creation")
+    data: Path = Field(default=Path(".trieflow"), description="shards, broker data, content, logs")
+    encoder: str = Field(default="lite", description="lite, hash or open_clip:<model>/<pretrained>")
+    encoder_threads: int = Field(default=1, ge=1)
+    worker: str = Field(
+        default="0", pattern=r"^[a-zA-Z0-9_-]+$", description="name of this worker in its role"
+    )
+    grace_s: float = Field(default=10.0, gt=0, description="time for a clean stop")
+    kafka: KafkaSettings = KafkaSettings()
+    content: ContentSettings = ContentSettings()
+    index: IndexSettings = IndexSettings()
+    indexer: IndexerSettings = IndexerSettings()
+    search: SearchSettings = SearchSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    health: HealthSettings = HealthSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def content_store(self) -> str:
+        """The fsspec URL of the content store."""
+        return self.content.store or (self.data.absolute() / "content").as_uri()
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic, with the prefix."""
+        return self.prefix + name
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file())
+
+
+def toml_file() -> Path:
+    """The settings file: `TRIEFLOW_CONFIG`, or `trieflow.toml` in the working folder."""
+    return Path(os.environ.get("TRIEFLOW_CONFIG", "trieflow.toml"))
+
+
+# Reserved names in the environment that are no settings.
+_ENVIRONMENT_NOT_SETTINGS = {"TRIEFLOW_CONFIG", "TRIEFLOW_CRASH_AT"}
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings. Raises SettingsError that lists every fault with its origin."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (given: {_shown(e)})" for e in error.errors()]
+        raise SettingsError("wrong settings:\n" + "\n".join(lines)) from error
+    unknown = unknown_environment()
+    if unknown:
+        raise SettingsError("unknown settings in the environment: " + ", ".join(unknown))
+    return settings
+
+
+def _shown(error: Mapping[str, Any]) -> str:
+    secret = any(word in str(part) for part in error["loc"] for word in ("password", "key"))
+    return "********" if secret else repr(error.get("input"))[:80]
+
+
+def unknown_environment() -> list[str]:
+    """Names that start with TRIEFLOW_ and are no setting (a typo would otherwise pass in silence)."""
+    known = {"TRIEFLOW_" + path.upper().replace(".", "__") for path in setting_paths(Settings)}
+    known |= {"TRIEFLOW_" + name.upper() for name in Settings.model_fields} | _ENVIRONMENT_NOT_SETTINGS
+    return sorted(name for name in os.environ if name.startswith("TRIEFLOW_") and name not in known)
+
+
+def setting_paths(model: type[BaseModel]) -> list[str]:
+    """Dotted names of all settings, sections first-level."""
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            paths += [f"{name}.{inner}" for inner in section.model_fields]
+        else:
+            paths.append(name)
+    return paths
+
+
+def explain_settings(settings: Settings, flags: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (dotted name, value, origin) of each setting; secrets as stars."""
+    environment = EnvSettingsSource(Settings)()
+    toml = TomlConfigSettingsSource(Settings, toml_file())()
+    origins = [("flag", flags), ("environment", environment), (str(toml_file()), toml)]
+    rows = []
+    for path in setting_paths(Settings):
+        value: Any = settings
+        for name in path.split("."):
+            value = getattr(value, name)
+        origin = next((label for label, source in origins if _has(source, path)), "default")
+        rows.append((path, str(value), origin))
+    return rows
+
+
+def _has(source: Mapping[str, Any], path: str) -> bool:
+    found: Any = source
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or found.get(name) is None:
+            return False
+        found = found[name]
+    return True
