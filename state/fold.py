@@ -1,0 +1,159 @@
+"""The fold of the log: what one record changes in a shard.
+
+The owner (just after its transaction), a replay after a takeover and a replica all run this same code, so
+they cannot come apart. A record is the whole truth about its document: the outcome does not depend on what
+compaction took out of the log before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import structlog
+
+from state import rows
+from state.columns import ColumnName, Columns, Mutations
+from state.records import EpochCode, LogRecord
+from state.rows import StoredDocument, StoredIds
+from streams.events.base import SourceAddress
+from streams.semantic_id import INSTANCE_BITS, INSTANCES, LEVEL_SIZES
+
+log = structlog.get_logger()
+_LEAF_LEVELS = 3
+_NodeName = tuple[int, int, int]
+
+
+class Fold:
+    """Collects the changes of some records over the rows of a shard; `mutations()` is their sum.
+
+    A record sees what the records before it did, written or not.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._mutations = Mutations()
+        self._numbers: dict[bytes, int] = {}
+        self._nodes: dict[_NodeName, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self._documents = 0
+
+    def apply(self, record: LogRecord, *, now: float) -> None:
+        """Take in one record. Records at or below the stored log position have been taken in before."""
+        position_key = rows.position_key(record.partition)
+        if record.offset < self._number(position_key, 0):
+            return
+        if record.assignment is not None:
+            self._assign(record.key.encode(), record, StoredIds.of(record.assignment))
+        elif record.tombstone is not None:
+            deleted = StoredIds.of_deleted(record.tombstone, at=now)
+            self._replace(record.key.encode(), deleted)
+            for column in ("docs", "vectors"):
+                self._put(column, record.key.encode(), None)
+        elif record.control is not None:
+            done = record.control
+            self._numbers[rows.complete_key(done.epoch, done.partition)] = done.documents
+        self._numbers[position_key] = record.offset + 1
+
+    def raise_applied(self, topic: str, offset: int) -> None:
+        """Note that source events up to `offset` are dealt with. It never goes back."""
+        key = rows.applied_key(topic)
+        self._numbers[key] = max(offset, self._number(key, -1))
+
+    def mutations(self) -> Mutations:
+        """All changes, for one write. The fold is used up."""
+        for (epoch, level, prefix), deltas in self._nodes.items():
+            key = rows.node_key(epoch, level, prefix)
+            self._put("trie", key, _with_deltas(self._get("trie", key) or b"", deltas))
+        self._numbers[rows.COUNT_KEY] = self._number(rows.COUNT_KEY, 0) + self._documents
+        for key, number in self._numbers.items():
+            self._put("meta", key, rows.encode_number(number))
+        return self._mutations
+
+    def _assign(self, key: bytes, record: LogRecord, stored: StoredIds) -> None:
+        assert record.assignment is not None
+        self._replace(key, stored)
+        self._put("docs", key, StoredDocument.encode(record.assignment))
+        self._put("vectors", key, rows.encode_vectors(record.assignment.vectors))
+
+    def _replace(self, key: bytes, new: StoredIds) -> None:
+        old = self._stored(key)
+        before: Mapping[int, int] = old.ids if old else {}
+        for code in before.items() - new.ids.items():
+            self._release(code, key)
+        for code in new.ids.items() - before.items():
+            self._claim(code, key)
+        for code in (*new.ids.items(), *new.retired):
+            self._raise_counter(code)
+        self._documents += (not new.deleted) - (old is not None and not old.deleted)
+        self._put("ids", key, new.encode())
+        self._raise_applied_by(new.source)
+
+    def _release(self, code: EpochCode, key: bytes) -> None:
+        id_key = rows.id_key(*code)
+        if self._get("by_id", id_key) == key:
+            self._put("by_id", id_key, None)
+            self._count(code, -1)
+
+    def _claim(self, code: EpochCode, key: bytes) -> None:
+        id_key = rows.id_key(*code)
+        holder = self._get("by_id", id_key)
+        if holder is None:
+            self._count(code, 1)
+        elif holder != key:
+            self._take_away(code, holder)
+        self._put("by_id", id_key, key)
+
+    def _take_away(self, code: EpochCode, holder: bytes) -> None:
+        # One fenced writer never hands out a code twice; should a log hold that, the later record wins.
+        log.warning("semantic_id_taken_over", epoch=code[0], code=code[1], document=holder.decode())
+        old = self._stored(holder)
+        if old is not None:
+            ids = {epoch: packed for epoch, packed in old.ids.items() if (epoch, packed) != code}
+            kept = StoredIds(ids, old.retired, old.version, old.content_hash, old.source, old.codebook_offset)
+            self._put("ids", holder, kept.encode())
+
+    def _raise_counter(self, code: EpochCode) -> None:
+        epoch, packed = code
+        key = rows.counter_key(epoch, packed >> INSTANCE_BITS)
+        self._numbers[key] = max(packed % INSTANCES + 1, self._number(key, 0))
+
+    def _raise_applied_by(self, source: SourceAddress) -> None:
+        if source.topic is not None:
+            self.raise_applied(source.topic, source.offset)
+
+    def _count(self, code: EpochCode, delta: int) -> None:
+        epoch, prefix = code[0], code[1] >> INSTANCE_BITS
+        for level in range(_LEAF_LEVELS, 0, -1):
+            size = LEVEL_SIZES[level - 1]
+            prefix, token = divmod(prefix, size)
+            self._nodes[epoch, level - 1, prefix][token] += delta
+
+    def _number(self, key: bytes, default: int) -> int:
+        if key not in self._numbers:
+            self._numbers[key] = rows.decode_number(self._columns.get("meta", key), default)
+        return self._numbers[key]
+
+    def _stored(self, key: bytes) -> StoredIds | None:
+        value = self._get("ids", key)
+        return None if value is None else StoredIds.decode(value)
+
+    def _get(self, column: ColumnName, key: bytes) -> bytes | None:
+        changed = self._mutations.columns[column]
+        return changed[key] if key in changed else self._columns.get(column, key)
+
+    def _put(self, column: ColumnName, key: bytes, value: bytes | None) -> None:
+        self._mutations.columns[column][key] = value
+
+
+def _with_deltas(value: bytes, deltas: Mapping[int, int]) -> bytes | None:
+    """The packed children of a node after their live counts changed; None when none is left."""
+    children = np.frombuffer(value, dtype=rows.CHILD)
+    live = np.zeros(max(*deltas, *children["token"][-1:].tolist(), 0) + 1, dtype=np.int64)
+    live[children["token"]] = children["live"]
+    for token, delta in deltas.items():
+        live[token] += delta
+    tokens = np.flatnonzero(live > 0)
+    changed = np.empty(len(tokens), dtype=rows.CHILD)
+    changed["token"], changed["live"] = tokens, live[tokens]
+    return changed.tobytes() if len(tokens) else None
