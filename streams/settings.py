@@ -152,6 +152,10 @@ class Settings(BaseSettings):
         """The full name of a topic, with the prefix."""
         return self.prefix + name
 
+    def role_folder(self, role: str) -> Path:
+        """Where this worker keeps its shards: no two workers share one."""
+        return self.data / f"{role}-{self.worker}"
+
     @classmethod
     def settings_customise_sources(
         cls,

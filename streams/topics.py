@@ -80,6 +80,14 @@ def _timed(name: str, partitions: int, hours: float, *, limit: int = 4 * MIB) ->
     )
 
 
+def cluster_id(settings: Settings) -> str:
+    """The id of the cluster: a shard of another cluster's log must not be used with this one."""
+    try:
+        return str(AdminClient(client_config(settings)).list_topics(timeout=_WAIT_S).cluster_id)
+    except KafkaException as error:
+        raise BrokerError(f"no answer from Kafka at {settings.brokers}: {error}. Run `trieflow doctor`.") from error
+
+
 def check_topics(settings: Settings) -> list[TopicState]:
     """Compare what is with what must be. Raises BrokerError when the cluster does not answer."""
     admin = AdminClient(client_config(settings))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 import shutil
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,15 +25,22 @@ from confluent_kafka.admin import AdminClient
 
 from streams.broker import process
 from streams.broker.jars import MISSING_EXTRA, Progress, kafka_jars, silent
+from streams.broker.ports import free_port, kept_port
 from streams.broker.properties import HOST, server_properties
 from streams.errors import BrokerError
 
 _log = structlog.get_logger(__name__)
 
-# Below the range from which the systems draw ports for outgoing connections (Linux from 32768, macOS from
-# 49152): there a client that calls a stopped broker again and again can be given the very port it calls, is
-# connected with itself, and keeps the port from the broker.
-_PORTS = range(20_000, 32_000)
+_JVM_FLAGS = (
+    "-XX:+UseG1GC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+)
 _START_SECONDS = 60.0
 
 
@@ -79,21 +85,22 @@ class EmbeddedBroker:
     def start(self, progress: Progress = silent, *, timeout: float = _START_SECONDS) -> str:
         """Start the broker, wait until it serves, return `host:port`. A running one is left as it is.
 
-        `timeout` is in seconds and does not count fetching the jars. Raises BrokerError, with what to do,
-        when packages are missing, the folder is in use or cannot be written, the port is taken, or Kafka ends.
+        `timeout` is in seconds and does not count fetching the jars. Raises BrokerError with what to do when
+        packages are missing, the folder is in use or cannot be written, the port is taken, or Kafka ends.
         """
         if self.pid is not None:
             return self.bootstrap
         self._release()
-        java, jars = _java(), kafka_jars(progress=progress)
-        class_path = os.pathsep.join(map(str, jars))
+        java = [_java(), "-cp", os.pathsep.join(map(str, kafka_jars(progress=progress)))]
         with _disk_errors(self._data):
             self._data.mkdir(parents=True, exist_ok=True)
-            with process.take_folder(self._data) as lock:
-                port = self._keep_port()
-                self._format([java, "-cp", class_path], progress)
+            with process.taken_folder(self._data) as lock:
+                port = kept_port(self._data, self._wanted_port)
+                if not (self._data / "log").exists():
+                    progress("format", 0.0)
+                    self._format(java, lock)
                 progress("boot", 0.0)
-                self._process = self._launch(java, class_path, port=port, lock=lock)
+                self._process = self._launch(java, port=port, lock=lock)
         self._bootstrap = f"{HOST}:{port}"
         self._wait_until_ready(port, time.monotonic() + timeout)
         progress("ready", 1.0)
@@ -141,52 +148,32 @@ class EmbeddedBroker:
             self._process.stdin.close()
         self._process = None
 
-    def _keep_port(self) -> int:
-        """Return the wanted port, else the folder's, else a new one; write it down."""
-        file = self._data / "port"
-        port = self._wanted_port or (int(file.read_text()) if file.exists() else None)
-        if port is not None and not _is_free(port):
-            raise BrokerError(
-                f"port {port} on {HOST} is taken by another program (`lsof -i :{port}` names it): stop that "
-                f"program, give another port, or delete {file} to have a free one chosen"
-            )
-        port = port or _free_port()
-        _write(file, str(port))
-        return port
-
-    def _format(self, java: list[str], progress: Progress) -> None:
-        """Lay out Kafka's log folder on the first start; under another name until it is whole."""
-        log_dir, new = self._data / "log", self._data / "log.new"
-        if log_dir.exists():
-            return
-        progress("format", 0.0)
-        shutil.rmtree(new, ignore_errors=True)
-        properties = self._data / "format.properties"
-        _write(properties, server_properties(log_dir=new, port=1, controller_port=2))
+    def _format(self, java: Sequence[str], lock: IO[bytes]) -> None:
+        """Lay out Kafka's log folder; under another name until it is whole."""
+        shutil.rmtree(self._data / "log.new", ignore_errors=True)
+        text = server_properties(log_dir="log.new", port=free_port(), controller_port=free_port())
+        (self._data / "format.properties").write_text(text)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"]
-        command = [*java, *tool, "format", "-t", cluster, "-c", str(properties)]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        tool = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
+        done = subprocess.run(
+            [*java, *tool, "--cluster-id", cluster, "--config", "format.properties"],
+            cwd=self._data,
+            env=process.java_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],  # as long as it runs the folder is in use, also when we are killed
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
-            raise BrokerError(f"Kafka could not format {new}: {(done.stdout + done.stderr)[-2000:]}")
-        properties.unlink()
-        os.replace(new, log_dir)
+            raise BrokerError(f"Kafka could not format {self._data}:\n{done.stdout[-2000:]}")
+        os.replace(self._data / "log.new", self._data / "log")
 
-    def _launch(self, java: str, class_path: str, *, port: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
-        properties = self._data / "server.properties"
-        # No client sees the controller's port, so it may change from start to start.
-        text = server_properties(log_dir=self._data / "log", port=port, controller_port=_free_port(port))
-        _write(properties, text)
-        command = [
-            java,
-            f"-Xmx{self._heap_mb}m",
-            *("-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"),
-            *("-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"),
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
-            *("-cp", class_path, "kafka.Kafka", str(properties)),
-        ]
+    def _launch(self, java: Sequence[str], *, port: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+        text = server_properties(log_dir="log", port=port, controller_port=free_port(other_than=port))
+        (self._data / "server.properties").write_text(text)
+        command = [*java, f"-Xmx{self._heap_mb}m", *_JVM_FLAGS, "kafka.Kafka", "server.properties"]
         return process.launch(command, data=self._data, lock=lock, tied=self._ephemeral)
 
     def _wait_until_ready(self, port: int, deadline: float) -> None:
@@ -224,32 +211,6 @@ def _serves(port: int) -> bool:
         return len(admin.list_topics(timeout=2).brokers) > 0
     except KafkaException:
         return False
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as Java does: old connections do not count
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port(*taken: int) -> int:
-    for port in random.SystemRandom().sample(_PORTS, 200):
-        if port not in taken and _is_free(port):
-            return port
-    raise BrokerError(f"no free port on {HOST} between {_PORTS.start} and {_PORTS.stop}")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    os.replace(new, path)
 
 
 @contextmanager

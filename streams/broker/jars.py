@@ -11,12 +11,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from streams.errors import BrokerError
 
@@ -27,6 +29,7 @@ MISSING_EXTRA = (
     "`pip install trieflow[broker]`, or set TRIEFLOW_BROKERS to a Kafka of yours"
 )
 _DOWNLOADS = 4
+_ATTEMPTS = 3
 
 #: Called with the stage ("jars", "format", "boot", "ready") and the share of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -75,20 +78,26 @@ def default_cache() -> Path:
 
 
 def kafka_jars(*, cache: Path | None = None, progress: Progress = silent) -> tuple[Path, ...]:
-    """Return the class path of Kafka, fetching what the cache lacks.
+    """Return the class path of Kafka, fetching what the cache lacks. Raises BrokerError as `fetch_jars`."""
+    folder = (cache or default_cache()).absolute()
+    jars = locked_jars()
+    fetch_jars(jars, folder, progress)
+    return tuple(folder / jar.filename for jar in jars)
+
+
+def fetch_jars(jars: Sequence[Jar], folder: Path, progress: Progress = silent) -> None:
+    """See to it that all `jars` are in `folder`; several processes may do so at once.
 
     Raises BrokerError when `jgo` is not installed, a jar cannot be fetched or is not the one that we know, or
-    the cache cannot be written.
+    the folder cannot be written.
     """
-    folder = cache or default_cache()
-    jars = locked_jars()
-    if not all(jar.whole_in(folder) for jar in jars):  # a full cache may be read-only and needs no lock
-        try:
-            with _exclusive(folder):
-                _fetch([jar for jar in jars if not jar.whole_in(folder)], folder, progress)
-        except OSError as error:
-            raise BrokerError(f"cannot keep Kafka's jars in {folder}: {error}") from error
-    return tuple(folder / jar.filename for jar in jars)
+    try:
+        if all(jar.whole_in(folder) for jar in jars):  # a full cache may be read-only and needs no lock
+            return
+        with _exclusive(folder):
+            _fetch([jar for jar in jars if not jar.whole_in(folder)], folder, progress)
+    except OSError as error:
+        raise BrokerError(f"cannot keep Kafka's jars in {folder}: {error}") from error
 
 
 @contextmanager
@@ -100,12 +109,11 @@ def _exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(jars: list[Jar], folder: Path, progress: Progress) -> None:
+def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress) -> None:
     incoming = folder / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)  # what a killed process left
     context = maven_context(incoming)
-    total, done = sum(jar.size for jar in jars), 0
-    progress("jars", 0.0)
+    total, done = sum(jar.size for jar in jars), 0  # bytes
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
         try:
             waiting = {pool.submit(_fetch_one, jar, context, folder): jar for jar in jars}
@@ -120,21 +128,33 @@ def _fetch(jars: list[Jar], folder: Path, progress: Progress) -> None:
 
 
 def _fetch_one(jar: Jar, context: Any, folder: Path) -> None:
-    import requests  # comes with jgo
+    path = _download(jar, context)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != jar.sha256:
+        raise BrokerError(f"{jar.filename} came with SHA-256 {found}, not {jar.sha256}: it was not kept")
+    os.replace(path, folder / jar.filename)
+
+
+def _download(jar: Jar, context: Any) -> Path:
+    from requests import RequestException  # comes with jgo; an OSError, but not one of the disk
 
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     try:
-        path: Path = artifact.resolve()
-    except requests.RequestException as error:  # an OSError too, but not one of the disk
-        raise BrokerError(
-            f"cannot fetch {jar.filename}: {type(error).__name__}: is there a network?"
-        ) from error
+        for attempt in Retrying(
+            retry=retry_if_exception_type(RequestException),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential(max=5),
+            reraise=True,
+        ):
+            with attempt:
+                artifact.cached_path.unlink(missing_ok=True)  # what a broken connection left
+                path: Path = artifact.resolve()
+    except RequestException as error:
+        what = type(error).__name__
+        raise BrokerError(f"cannot fetch {jar.filename} ({what}): is there a network?") from error
     except RuntimeError as error:
-        raise BrokerError(f"cannot fetch {jar.filename}: no repository has it") from error
-    sum_ = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sum_ != jar.sha256:
-        raise BrokerError(f"{jar.filename} came with SHA-256 {sum_}, expected {jar.sha256}; it was not kept")
-    os.replace(path, folder / jar.filename)
+        raise BrokerError(f"cannot fetch {jar.filename}: no package repository has it") from error
+    return path
 
 
 def maven_context(repository: Path) -> Any:

@@ -1,14 +1,14 @@
 """The broker as an operating-system process: who may run in a data folder, whose child it is, how it ends.
 
-The folder's lock (`broker.lock`, flock) is held by the Java process itself, through a file descriptor that it
-inherits. So the lock lives exactly as long as the broker, also when the process that started it is gone, and no
-stale pid file can lie. `broker.pid` only tells whom to signal.
+The folder's lock (`broker.lock`, flock) is held by the Java process itself, through a descriptor that it
+inherits. So the lock lives exactly as long as the broker, also when the process that started it is gone, and
+no stale pid file can lie. `broker.pid` only tells whom to signal.
 
-The broker runs in its own session: a Ctrl-C in the terminal reaches its owner, who stops it last, and never the
-broker directly. A *tied* broker dies with its owner. The kernel's parent-death signal would do on Linux alone,
-and it fires when the starting *thread* ends; here a small shell waits on a pipe instead whose other end only the
-owner holds. The pipe closes however the owner ends, and the shell kills the broker. Its number cannot have been
-given to a stranger, because the shell stays in the process group of that number.
+The broker runs in its own session: a Ctrl-C in the terminal reaches its owner, who stops it last, and never
+the broker directly. A *tied* broker dies with its owner. The kernel's parent-death signal would do on Linux
+alone, and it fires when the starting *thread* ends; here a small shell waits on a pipe instead, whose other
+end only the owner holds. The pipe closes however the owner ends, and the shell kills the broker. The broker's
+number cannot belong to a stranger by then, because the shell stays in the process group of that number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +29,7 @@ LOCK_NAME = "broker.lock"
 PID_NAME = "broker.pid"
 LOG_NAME = "broker.log"
 _LOCK_PATIENCE_SECONDS = 1.0
+_TICK_SECONDS = 0.05
 
 # Arguments: pid file, "tied" or "free", the command. Standard input is the owner's pipe, standard output the
 # locked file (kept as descriptor 4), standard error the log. `exec` makes the command take this very pid.
@@ -43,41 +45,61 @@ exec "$@"
 """
 
 
-def take_folder(data: Path) -> IO[bytes]:
-    """Lock the data folder. Raises BrokerError when a broker runs in it."""
-    handle = open(data / LOCK_NAME, "ab")
-    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS  # somebody may be looking, see `running_broker`
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            handle.close()
-            raise BrokerError(_in_use(data)) from None
-        return handle
-
-
-def _in_use(data: Path) -> str:
-    pid = _read_pid(data)
-    who = f"process {pid}" if pid else "another process"
-    return (
-        f"a broker runs in {data} already ({who}); stop it with `trieflow down`, or use another data folder"
-    )
+@contextmanager
+def taken_folder(data: Path) -> Iterator[IO[bytes]]:
+    """Lock the data folder; a process launched meanwhile keeps the lock. BrokerError when it is taken."""
+    with open(data / LOCK_NAME, "ab") as lock:
+        deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS  # somebody may just be looking, see `_is_locked`
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"a broker runs in {data} already (process {_read_pid(data) or 'not known yet'}): "
+                    "stop it with `trieflow down`, or use another data folder"
+                )
+            time.sleep(_TICK_SECONDS)
+        (data / PID_NAME).unlink(missing_ok=True)  # of the last run: nobody may signal that number now
+        yield lock
 
 
 def launch(command: Sequence[str], *, data: Path, lock: IO[bytes], tied: bool) -> subprocess.Popen[bytes]:
-    """Start `command` with its output in the folder's log; it keeps `lock` for as long as it lives."""
+    """Start `command` in the folder, with its output in the log; it keeps `lock` for as long as it lives."""
     with open(data / LOG_NAME, "wb") as log:
         return subprocess.Popen(
-            ["/bin/sh", "-c", _LAUNCH, "sh", str(data / PID_NAME), "tied" if tied else "free", *command],
+            ["/bin/sh", "-c", _LAUNCH, "sh", PID_NAME, "tied" if tied else "free", *command],
             cwd=data,
+            env=java_environment(),
             stdin=subprocess.PIPE,
             stdout=lock,
             stderr=log,
             start_new_session=True,
         )
+
+
+def java_environment() -> dict[str, str]:
+    """Return our environment with a UTF-8 locale: under `C` Java cannot open a path with other letters."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
+def running_broker(data: Path) -> int | None:
+    """Return the pid of the broker that runs in `data`, whoever started it; None also in its first instant."""
+    return _read_pid(data) if _is_locked(data) else None
+
+
+def stop_broker(data: Path, timeout: float = 30.0) -> bool:
+    """Stop the broker that runs in `data`, whoever started it; return whether there was one.
+
+    SIGTERM first, so that it closes its log; SIGKILL after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    asked: int | None = None
+    while _is_locked(data):
+        pid, late = _read_pid(data), time.monotonic() > deadline
+        if pid is not None and (asked is None or late):  # no pid yet: a start that has not come so far
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+            asked = pid
+        time.sleep(_TICK_SECONDS)
+    return asked is not None
 
 
 def last_lines(data: Path, count: int = 12) -> str:
@@ -89,37 +111,24 @@ def last_lines(data: Path, count: int = 12) -> str:
     return "\n".join(lines[-count:]) or "(its log is empty)"
 
 
-def running_broker(data: Path) -> int | None:
-    """Return the pid of the broker that runs in `data`, or None. Whoever started it does not matter."""
+def _is_locked(data: Path) -> bool:
     try:
-        with open(data / LOCK_NAME, "rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read_pid(data)
+        with open(data / LOCK_NAME, "rb") as lock:
+            return not _try_lock(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
-        return None
-    return None
+        return False
+
+
+def _try_lock(handle: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read_pid(data: Path) -> int | None:
     try:
         return int((data / PID_NAME).read_text())
-    except (FileNotFoundError, ValueError):  # a start that has not come so far yet
+    except (FileNotFoundError, ValueError):
         return None
-
-
-def stop_broker(data: Path, timeout: float = 30.0) -> bool:
-    """Stop the broker that runs in `data`, whoever started it; return whether there was one.
-
-    SIGTERM first, so that it closes its log; SIGKILL after `timeout` seconds.
-    """
-    pid = running_broker(data)
-    if pid is None:
-        return False
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout
-    while running_broker(data) == pid:
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    return True

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 HOST = "127.0.0.1"
 
-#: The largest message the broker takes: 5 MiB of payload, and room for headers and the batch around it.
-MAX_PAYLOAD_BYTES = 5 * 1024 * 1024
-MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 64 * 1024
+#: The largest batch the broker takes: a value of 5 MiB, and room for its key and headers.
+MAX_MESSAGE_BYTES = 5 * 1024 * 1024 + 256 * 1024
 
 _ONE_NODE = {
     "process.roles": "broker,controller",
@@ -40,8 +37,8 @@ _SMALL = {
     "log.cleaner.backoff.ms": "1000",
 }
 
-# After a crash the controller waits this long before it lets the same node in again (9 s by default), and there
-# is no other node to wait for. Both halves live in one JVM, so a pause hits both and rarely looks like a death.
+# After a crash the controller waits this long before it lets the same node in again (9 s by default), and
+# there is no other node. Both halves live in one JVM: a pause hits both and rarely looks like a death.
 _QUICK_RETURN = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 
 _RULES = {
@@ -52,8 +49,12 @@ _RULES = {
 }
 
 
-def server_properties(*, log_dir: Path, port: int, controller_port: int) -> str:
-    """Return the text of `server.properties` for a node that keeps its log in `log_dir`."""
+def server_properties(*, log_dir: str, port: int, controller_port: int) -> str:
+    """Return the text of `server.properties` for a node that keeps its log in `log_dir`.
+
+    `log_dir` is a plain name below the folder that the broker runs in, so that no path has to be quoted for
+    Java (and a data folder may be moved). The controller's port may change from start to start.
+    """
     listener = f"PLAINTEXT://{HOST}:{port}"
     settings = {
         **_ONE_NODE,
@@ -64,14 +65,6 @@ def server_properties(*, log_dir: Path, port: int, controller_port: int) -> str:
         "listeners": f"{listener},CONTROLLER://{HOST}:{controller_port}",
         "advertised.listeners": listener,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-        "log.dirs": _escape(str(log_dir)),
+        "log.dirs": log_dir,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
-
-
-def _escape(value: str) -> str:
-    """Escape a value for Java's properties format: ISO 8859-1, where a backslash starts an escape."""
-    plain = value.replace("\\", "\\\\")
-    units = plain.encode("utf-16-be")
-    pairs = [int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2)]
-    return "".join(chr(unit) if 0x20 <= unit < 0x7F else f"\\u{unit:04x}" for unit in pairs)

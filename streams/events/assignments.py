@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pydantic import Field
 
 from streams.events.base import Event, SourceAddress

@@ -1,0 +1,502 @@
+"""The one safe Faust runtime. Every worker that consumes a topic in a group runs on it.
+
+Faust 0.15 loses messages in its default form (`docs/adr/0002-safe-faust-subset.md`). What we do about it:
+
+- raw bytes in; acks only by us, in the order of offsets, when all outputs are confirmed (B1, B2, B3);
+- no Faust tables, no Faust producer: what is written goes through librdkafka and is awaited (B5, B6);
+- a stop or a rebalance drops what waits and finishes what runs; what was dropped is read again (B4);
+- a failure of infrastructure ends the process, a supervisor starts it again; one of data never gets here;
+- a watchdog ends a process whose group coordinator died in silence (B7);
+- **gaps are filled**: each partition knows the offset it must see next. Where Faust skips one, for whatever
+  reason, the missing records are read from Kafka and handled in their place. A role that keeps the position
+  in its own state therefore never depends on Faust's offsets for its correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import aiokafka
+import faust
+import mode
+import structlog
+from faust.types import TP
+
+from agents.health import Health
+from streams.clients import ssl_context
+from streams.errors import BrokerError
+from streams.records import Record, committed_offset, read_range
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+FETCH_WAIT_MS = 25
+"""Faust asks brokers to hold a fetch for 1,500 ms, and its connection waits as long for anything else."""
+
+_WATCH_INTERVAL_S = 1.0
+_IDLE_INTERVAL_S = 0.05
+
+
+class PartitionHandler(Protocol):
+    """What a role does with one partition. All methods run on the event loop and may use executors.
+
+    `open` is called before any record, `close` when the partition is given away. `handle` returns when every
+    output of the records is confirmed and state is written; the runtime acks then. A DataError never leaves
+    it; whatever does leave it ends the process. `next_offsets` names, by topic, the next offset that state
+    wants to see; topics that are absent start where the group stands.
+    """
+
+    async def open(self) -> None: ...
+    async def handle(self, records: Sequence[Record]) -> None: ...
+    async def between_batches(self) -> bool: ...
+    async def close(self) -> None: ...
+    def next_offsets(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How one role consumes. `concurrent_batches` above 1 lets answers overtake each other; acks never do."""
+
+    role: str
+    topics: tuple[str, ...]
+    batch: int
+    batch_wait_s: float = 0.0
+    queue: int = 256
+    concurrent_batches: int = 1
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    record: Record
+    event: Any
+
+
+class PartitionRunner:
+    """One task for one partition number: gathers batches, handles them, acks in order."""
+
+    def __init__(self, runtime: Runtime, partition: int, handler: PartitionHandler) -> None:
+        self._runtime = runtime
+        self._partition = partition
+        self._handler = handler
+        self._waiting: deque[_Waiting] = deque()
+        self._running: deque[tuple[asyncio.Task[None], list[_Waiting]]] = deque()
+        self._next: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.paused = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"partition-{self._partition}")
+        self._task.add_done_callback(self._runtime.crash_on_failure)
+
+    def has_room(self) -> bool:
+        return len(self._waiting) < self._runtime.options.queue
+
+    def put(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._changed.set()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting) + sum(len(batch) for _, batch in self._running)
+
+    def pause(self) -> list[_Waiting]:
+        """Take nothing new; returns what waited and is dropped (Kafka delivers it again)."""
+        self.paused = True
+        dropped = list(self._waiting)
+        self._waiting.clear()
+        return dropped
+
+    def resume(self) -> None:
+        self.paused = False
+        self._changed.set()
+
+    async def drain(self) -> None:
+        """Wait until every batch that runs is handled and acked."""
+        while self._running:
+            await asyncio.sleep(0.002)
+
+    async def stop(self) -> None:
+        """Finish what runs, drop what waits, give the partition away."""
+        for waiting in self.pause():
+            self._runtime.forget(waiting.event)
+        await self.drain()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._handler.close()
+
+    async def _run(self) -> None:
+        started = time.monotonic()
+        await self._handler.open()
+        await self._catch_up()
+        self._runtime.opened(self._partition, seconds=time.monotonic() - started)
+        while True:
+            batch = await self._gather()
+            if batch:
+                await self._begin(batch)
+            elif not self.paused and not self._running and await self._handler.between_batches():
+                continue
+            await self._room_for_another()
+
+    async def _catch_up(self) -> None:
+        """Handle what the group calls done and state does not know: an ack can be lost, never the event."""
+        self._next.update(self._handler.next_offsets())
+        for topic, expected in list(self._next.items()):
+            records = await self._runtime.in_thread(
+                partial(self._runtime.committed_since, topic, self._partition, expected)
+            )
+            if records:
+                log.warning("catching up", topic=topic, partition=self._partition, records=len(records))
+            for start in range(0, len(records), self._runtime.options.batch):
+                await self._handler.handle(records[start : start + self._runtime.options.batch])
+            if records:
+                self._next[topic] = records[-1].offset + 1
+
+    async def _gather(self) -> list[_Waiting]:
+        """What waits, up to the batch size; a short wait lets a batch fill when little waits."""
+        options = self._runtime.options
+        if not self._waiting or self.paused:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), _IDLE_INTERVAL_S)
+            except TimeoutError:
+                return []
+        if options.batch_wait_s and len(self._waiting) < options.batch:
+            await asyncio.sleep(options.batch_wait_s)
+        if self.paused:
+            return []
+        count = min(options.batch, len(self._waiting))
+        return [self._waiting.popleft() for _ in range(count)]
+
+    async def _begin(self, batch: list[_Waiting]) -> None:
+        records = await self._without_gaps([waiting.record for waiting in batch])
+        task = asyncio.create_task(self._handle(records))
+        self._running.append((task, batch))
+        task.add_done_callback(lambda _: self._ack_finished())
+
+    async def _handle(self, records: list[Record]) -> None:
+        if records:
+            await self._handler.handle(records)
+
+    async def _room_for_another(self) -> None:
+        while len(self._running) >= self._runtime.options.concurrent_batches:
+            await asyncio.wait([self._running[0][0]])
+            await asyncio.sleep(0)
+
+    def _ack_finished(self) -> None:
+        """Ack finished batches from the oldest on; a failed one ends the process and acks nothing."""
+        while self._running and self._running[0][0].done():
+            task, batch = self._running[0]
+            if task.cancelled() or task.exception() is not None:
+                self._runtime.crash_on_failure(task)
+                return
+            self._running.popleft()
+            for waiting in batch:
+                self._runtime.ack(waiting.event)
+
+    async def _without_gaps(self, records: list[Record]) -> list[Record]:
+        """Insert records that Faust skipped; drop those that were handled before."""
+        complete: list[Record] = []
+        for record in records:
+            expected = self._next.get(record.topic)
+            if expected is not None and record.offset > expected:
+                complete += await self._missing(record, expected)
+            if expected is None or record.offset >= expected:
+                complete.append(record)
+                self._next[record.topic] = record.offset + 1
+        return complete
+
+    async def _missing(self, record: Record, expected: int) -> list[Record]:
+        # Legitimate gaps (compaction, transaction markers) give an empty list.
+        missing = await self._runtime.in_thread(
+            partial(
+                read_range,
+                self._runtime.settings,
+                topic=record.topic,
+                partition=record.partition,
+                start=expected,
+                end=record.offset,
+            )
+        )
+        if missing:
+            log.warning(
+                "gap filled",
+                topic=record.topic,
+                partition=record.partition,
+                start=expected,
+                records=len(missing),
+            )
+        return missing
+
+
+class Runtime:
+    """Runs one role: a Faust app whose agents only route, and a `PartitionRunner` for each partition."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: RuntimeOptions,
+        *,
+        handler: Callable[[int], PartitionHandler],
+        health: Health,
+        on_start: Callable[[], Awaitable[None]] | None = None,
+        on_opened: Callable[[int, float], None] = lambda partition, seconds: None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.health = health
+        self.runners: dict[int, PartitionRunner] = {}
+        self._handler = handler
+        self._on_start = on_start
+        self._on_opened = on_opened
+        self._executor = ThreadPoolExecutor(
+            max_workers=max(8, settings.partitions), thread_name_prefix=options.role
+        )
+        self._opening: set[int] = set()
+        self._room = asyncio.Event()
+        self._reassigning = asyncio.Lock()
+        self.app = _build_app(self)
+
+    def run(self) -> None:
+        """Run until a signal stops it. Exits 0 after a clean stop, 1 after a failure of infrastructure."""
+        worker = self.app.Worker(
+            loglevel="WARNING",
+            logging_config={"version": 1, "disable_existing_loggers": False},
+            redirect_stdouts=False,
+            web_enabled=False,
+            blocking_timeout=60.0,
+        )
+        worker.execute_from_commandline()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking work outside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def committed_since(self, topic: str, partition: int, start: int) -> list[Record]:
+        """The records from `start` up to what the group has committed."""
+        end = committed_offset(self.settings, group=self.app.conf.id, topic=topic, partition=partition)
+        return read_range(self.settings, topic=topic, partition=partition, start=start, end=end)
+
+    def crash_on_failure(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        self.crash(task.exception())
+
+    def crash(self, error: BaseException | None) -> None:
+        """End the process: infrastructure failed, a supervisor starts it again."""
+        reason = repr(error)
+        log.error("worker ends", role=self.options.role, reason=reason, exc_info=error)
+        self.health.fail(reason)
+        self.app.end(error or RuntimeError("unknown failure"))
+
+    def opened(self, partition: int, *, seconds: float) -> None:
+        self._opening.discard(partition)
+        self._on_opened(partition, seconds)
+        self._report_ready()
+
+    def ack(self, event: Any) -> None:
+        event.ack()
+        self._room.set()
+
+    def forget(self, event: Any) -> None:
+        """Drop an event unacked; Faust would wait for it for ever when a partition is given away."""
+        self.app.consumer._unacked_messages.discard(event.message)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(runner.in_flight for runner in self.runners.values())
+
+    # -- called by the Faust app ------------------------------------------------------------------------
+
+    async def started(self) -> None:
+        if self._on_start is not None:
+            await self._on_start()
+
+    async def route(self, event: Any) -> None:
+        """Hand one event to the runner of its partition; waits while that one is full."""
+        message = event.message
+        while True:
+            runner = self.runners.get(message.partition)
+            if runner is None or runner.paused:
+                self.forget(event)
+                return
+            if runner.has_room():
+                break
+            self._room.clear()
+            await self._room.wait()
+        record = Record(
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            key=message.key,
+            value=message.value,
+            headers=_header_list(message.headers),
+            timestamp_ms=int((message.timestamp or 0) * 1_000),
+        )
+        runner.put(_Waiting(record, event))
+
+    async def pause(self) -> None:
+        """Before a rebalance or a stop: drop what waits, finish what runs."""
+        for runner in self.runners.values():
+            for waiting in runner.pause():
+                self.forget(waiting.event)
+        self._room.set()
+        await asyncio.gather(*(runner.drain() for runner in self.runners.values()))
+
+    async def assigned(self, partitions: set[int]) -> None:
+        """Open what is new, close what is lost, keep the rest open."""
+        async with self._reassigning:
+            lost = [self.runners.pop(p) for p in sorted(set(self.runners) - partitions)]
+            new = sorted(partitions - set(self.runners))
+            self._opening = (self._opening & partitions) | set(new)
+            self._report_ready()
+            await asyncio.gather(*(runner.stop() for runner in lost))
+            for partition in new:
+                self.runners[partition] = PartitionRunner(self, partition, self._handler(partition))
+                self.runners[partition].start()
+            for runner in self.runners.values():
+                runner.resume()
+            self._report_ready()
+        log.info("partitions", role=self.options.role, held=sorted(self.runners), lost=len(lost), new=new)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
+        self.runners.clear()
+
+    def _report_ready(self) -> None:
+        waiting = sorted(self._opening)
+        self.health.set_ready("partitions", not waiting, f"opening {waiting}" if waiting else "")
+
+
+def _header_list(headers: Any) -> list[tuple[str, bytes]]:
+    items = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return [(name, value or b"") for name, value in items]
+
+
+class _App(faust.App):  # type: ignore[misc]
+    """Faust with our callbacks in the places where it would drop, or wait for, our events."""
+
+    runtime: Runtime
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        await self.runtime.started()
+        self.add_future(self._watch())
+
+    async def on_stop(self) -> None:
+        try:
+            await asyncio.wait_for(self.runtime.pause(), self.runtime.settings.grace_s)
+        except TimeoutError:
+            log.warning("stopped in the middle of a batch: it will be handled again", role=self.conf.id)
+        await super().on_stop()
+        await self.runtime.close()
+
+    def end(self, error: BaseException) -> None:
+        """Crash from anywhere on the loop."""
+        self._crash(error)
+        self.add_future(self.crash(error))
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.runtime.pause()
+        await super()._on_partitions_revoked(revoked)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await super()._on_partitions_assigned(assigned, generation_id)
+        await self.runtime.assigned({tp.partition for tp in assigned})
+
+    async def _watch(self) -> None:
+        """Beat for liveness; end the process when aiokafka's coordinator stopped in silence (B7)."""
+        while not self.should_stop:
+            await self.sleep(_WATCH_INTERVAL_S)
+            self.runtime.health.beat()
+            coordinator = _coordinator(self)
+            if coordinator is None:
+                continue
+            pending = coordinator._pending_exception
+            if pending or coordinator._coordination_task.done():
+                self.runtime.crash(pending or BrokerError("the group coordinator stopped"))
+                return
+
+
+def _coordinator(app: _App) -> Any:
+    thread = getattr(app.consumer, "_thread", None)
+    return getattr(getattr(thread, "_consumer", None), "_coordinator", None)
+
+
+class _QuickConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options | {"fetch_max_wait_ms": FETCH_WAIT_MS})
+
+
+def _build_app(runtime: Runtime) -> _App:
+    settings, options = runtime.settings, runtime.options
+    aiokafka.AIOKafkaConsumer = _QuickConsumer
+    if not settings.brokers:
+        raise BrokerError("no broker: run `trieflow up`, or set TRIEFLOW_BROKERS to host:port")
+    session = settings.kafka.session_timeout_s
+    app = _App(
+        f"{settings.prefix}{options.role}",
+        broker=["kafka://" + address for address in settings.brokers.split(",")],
+        broker_credentials=_credentials(settings),
+        store="memory://",
+        datadir=str(settings.data / "faust" / f"{options.role}-{settings.worker}"),
+        processing_guarantee="at_least_once",
+        stream_wait_empty=True,
+        stream_buffer_maxsize=64,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=1,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=f"{options.role}-{settings.worker}",
+        consumer_max_fetch_size=6 * 1024 * 1024,
+        broker_session_timeout=session,
+        broker_heartbeat_interval=session / 5,
+        broker_request_timeout=max(40.0, session),
+        broker_rebalance_timeout=60.0,
+        broker_commit_interval=1.0,
+        broker_max_poll_interval=600.0,
+    )
+    app.runtime = runtime
+    for name in options.topics:
+        _add_agent(app, settings.topic(name))
+    return app
+
+
+def _add_agent(app: _App, topic_name: str) -> None:
+    topic = app.topic(
+        topic_name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
+
+    async def route(stream: Any) -> None:
+        raw = stream.noack()
+        async for event in raw.events():
+            await app.runtime.route(event)
+
+    app.agent(topic, name=f"route-{topic_name}", concurrency=1, supervisor_strategy=mode.CrashingSupervisor)(
+        route
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    kafka = settings.kafka
+    context = ssl_context(settings)
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.sasl_username or "",
+            password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None

@@ -1,0 +1,72 @@
+"""What every worker process has: logging, a health server, a sensor, an encoder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import TracebackType
+
+import structlog
+
+from agents.health import Health, HealthServer
+from agents.sensors import PrometheusSensor
+from models.encoders.base import Encoder
+from models.encoders.cached import FolderVectorStore
+from models.encoders.registry import load_encoder
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """The surroundings of a role. A context manager: the health server runs inside it."""
+
+    def __init__(self, settings: Settings, role: str) -> None:
+        self.settings = settings
+        self.role = role
+        self.sensor = PrometheusSensor()
+        self.health = Health()
+        self.health.set_ready("model", False, "loading")
+        self._server = HealthServer(
+            settings.health,
+            role=role,
+            worker=settings.worker,
+            data=settings.data,
+            health=self.health,
+            registry=self.sensor.registry,
+        )
+
+    def __enter__(self) -> Worker:
+        configure_logging()
+        self._server.start()
+        log.info("worker starts", role=self.role, worker=self.settings.worker, health=self._server.url)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+        log.info("worker stopped", role=self.role, worker=self.settings.worker)
+
+    def load_encoder(self) -> Encoder:
+        """The encoder that the settings name; what it made of a picture is kept in the content store.
+
+        Raises ModelError.
+        """
+        cache = FolderVectorStore(f"{self.settings.content_store}/vectors")
+        return load_encoder(self.settings.encoder, threads=self.settings.encoder_threads, cache=cache)
+
+
+def configure_logging() -> None:
+    """Events with fields, one JSON object a line, to standard error. Libraries from warnings on."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")

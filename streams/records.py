@@ -1,0 +1,124 @@
+"""Kafka records as the agents see them, and reading a known range of a partition again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.clients import reader
+from streams.errors import BrokerError
+from streams.headers import Headers, IncomingHeaders
+from streams.settings import Settings
+
+_READ_TIMEOUT_S = 30.0
+_NO_END = 2**63 - 1
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record. `topic` is the full name; `timestamp_ms` is milliseconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default_factory=list)
+    timestamp_ms: int = 0
+
+    @property
+    def incoming(self) -> IncomingHeaders:
+        return IncomingHeaders.of(self.headers)
+
+    @classmethod
+    def of(cls, message: Message) -> Record:
+        """A record from a librdkafka message."""
+        return cls(
+            topic=message.topic() or "",
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            key=_bytes(message.key()),
+            value=_bytes(message.value()),
+            headers=[(name, _bytes(value) or b"") for name, value in message.headers() or []],
+            timestamp_ms=message.timestamp()[1],
+        )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def raise_on_error(message: Message) -> bool:
+    """True at the end of a partition, False for a record. Raises BrokerError for all other errors."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise BrokerError(f"cannot read {message.topic()}: {error.str()}")
+
+
+def read_range(settings: Settings, *, topic: str, partition: int, start: int, end: int) -> list[Record]:
+    """The records of [start, end) that still exist, in order (compaction leaves gaps).
+
+    Raises BrokerError when the broker does not answer within 30 s.
+    """
+    if start >= end:
+        return []
+    consumer = reader(settings)
+    try:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        return list(_until(consumer, end=end))
+    finally:
+        consumer.close()
+
+
+def read_to_end(settings: Settings, *, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
+    """The committed records from `start` to the end that the partition has when it is reached, in batches.
+
+    The last offset may be a commit marker that never arrives: the broker's own end-of-partition event counts.
+    """
+    consumer = reader(settings)
+    try:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        batch: list[Record] = []
+        for record in _until(consumer, end=_NO_END):
+            batch.append(record)
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+        yield batch
+    finally:
+        consumer.close()
+
+
+def committed_offset(settings: Settings, *, group: str, topic: str, partition: int) -> int:
+    """What a consumer group has committed (the next offset to read), 0 when nothing. Raises BrokerError."""
+    consumer = reader(settings, **{"group.id": group})
+    try:
+        answer = consumer.committed([TopicPartition(topic, partition)], timeout=_READ_TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerError(f"cannot read the offsets of {group}: {error}") from error
+    finally:
+        consumer.close()
+    return max(0, int(answer[0].offset))
+
+
+def _until(consumer: Consumer, *, end: int) -> Iterator[Record]:
+    deadline = time.monotonic() + _READ_TIMEOUT_S
+    while True:
+        message = consumer.poll(1.0)
+        if time.monotonic() > deadline:
+            raise BrokerError(f"could not read up to offset {end} within {_READ_TIMEOUT_S:.0f} s")
+        if message is None:
+            continue
+        if raise_on_error(message):
+            return
+        if (message.offset() or 0) >= end:
+            return
+        deadline = time.monotonic() + _READ_TIMEOUT_S
+        yield Record.of(message)
