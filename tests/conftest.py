@@ -12,7 +12,7 @@ from streams.broker import EmbeddedBroker
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """One running broker for the whole run. Name topics and groups so that tests do not meet; never stop it."""
+    """One running broker for the whole run. Name topics so that tests do not meet; never stop it."""
     with EmbeddedBroker(tmp_path_factory.mktemp("broker"), ephemeral=True) as running:
         yield running
 
