@@ -269,13 +269,7 @@ class Runtime:
 
     def run(self) -> None:
         """Run until a signal stops it. Exits 0 after a clean stop, 1 after a failure of infrastructure."""
-        worker = self.app.Worker(
-            loglevel="WARNING",
-            logging_config={"version": 1, "disable_existing_loggers": False},
-            redirect_stdouts=False,
-            web_enabled=False,
-            blocking_timeout=60.0,
-        )
+        worker = self.app.Worker(override_logging=False, redirect_stdouts=False, quiet=True, blocking_timeout=60.0)
         worker.execute_from_commandline()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -444,12 +438,14 @@ def _build_app(runtime: Runtime) -> _App:
     if not settings.brokers:
         raise BrokerError("no broker: run `trieflow up`, or set TRIEFLOW_BROKERS to host:port")
     session = settings.kafka.session_timeout_s
+    folder = settings.role_folder(options.role) / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
     app = _App(
         f"{settings.prefix}{options.role}",
         broker=["kafka://" + address for address in settings.brokers.split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
-        datadir=str(settings.data / "faust" / f"{options.role}-{settings.worker}"),
+        datadir=str(folder),
         processing_guarantee="at_least_once",
         stream_wait_empty=True,
         stream_buffer_maxsize=64,

@@ -24,6 +24,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
         # The socket's own waiting is the largest part of a round trip otherwise.
         "socket.nagle.disable": True,
         "broker.address.family": "v4" if settings.brokers.startswith("127.") else "any",
+        "reconnect.backoff.ms": 250,
         "reconnect.backoff.max.ms": 1_000,
     }
     return config | _security(settings)
