@@ -110,7 +110,6 @@ class Fetcher:
         raise DataError("unreachable", f"more than {self._settings.max_redirects} redirects")
 
     def _checked_url(self, url: str, *, base: httpx.URL | None = None) -> httpx.URL:
-        literal_address(_host(url))
         try:
             target = httpx.URL(url) if base is None else base.join(url)
         except httpx.InvalidURL as error:
@@ -139,10 +138,7 @@ class Fetcher:
     def _addresses(self, host: str, port: int, deadline: Deadline) -> list[Address]:
         """Return the addresses of the host, all of them allowed."""
         literal = literal_address(host)
-        if literal is not None:
-            found = [literal]
-        else:
-            found = self._within(deadline, lambda: self._resolver(host, port))
+        found = [literal] if literal else self._within(deadline, lambda: self._resolver(host, port))
         if not self._settings.allow_private_addresses and not all(map(self._is_allowed, found)):
             raise DataError("forbidden_address", f"{host!r} is not, or not only, at public addresses")
         return found
@@ -272,10 +268,3 @@ def _header(response: httpcore.Response, name: bytes) -> str | None:
     found = (value for key, value in response.headers if key.lower() == name)
     value = next(found, None)
     return None if value is None else value.decode("utf-8", "replace")
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
