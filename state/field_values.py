@@ -119,9 +119,8 @@ class FieldTable:
 
     def add(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
         for field, values in fields.items():
-            table = self._fields.setdefault(field, FieldValues())
             for value in values:
-                table.add(value, slot)
+                self._fields.setdefault(field, FieldValues()).add(value, slot)
 
     def remove(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
         for field, values in fields.items():

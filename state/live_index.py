@@ -151,6 +151,10 @@ class LiveIndex:
             slot = self._slots.get(document_id)
             return None if slot is None else self._documents[slot]
 
+    def in_slot(self, slot: int) -> LiveDocument | None:
+        """The document in a slot, without its vectors. Use it while `reading()`."""
+        return self._documents[slot]
+
     def every(self) -> BitMap:
         """Slots of all live documents (a copy)."""
         with self._lock:

@@ -23,11 +23,13 @@ from streams.errors import StateError
 from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES, Leaf, SemanticId
 
 __all__ = [
-    "SCHEMA_VERSION", "LogRecord", "Shard", "SharedMemory", "StoredDocument", "StoredIds", "StoredVector",
+    "SCHEMA_VERSION", "STAMP", "LogRecord", "Shard", "SharedMemory", "StoredDocument", "StoredIds", "StoredVector",
     "Tombstone",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
+STAMP = "stamp"
+"""Name of the setting (`meta_get`) that holds the stamp of the encoder."""
 _SCHEMA, _WRITTEN_AT = b"schema", b"written_at"
 _SETTING = b"setting/"
 _LEAF_LEVELS = 3
