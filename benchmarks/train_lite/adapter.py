@@ -13,7 +13,8 @@ from benchmarks.train_lite.class_texts import centred_class_texts, first_class_n
 from benchmarks.train_lite.names import LANGUAGES
 from benchmarks.train_lite.prepared import SEED, Prepared
 from benchmarks.train_lite.progress import tracked
-from models.encoders.lite_head import TEXT_DIMENSION, LiteHead, adapter_input, unit_rows
+from models.encoders.base import unit_rows
+from models.encoders.lite_head import TEXT_DIMENSION, LiteHead, adapter_input
 from models.encoders.lite_network import NetworkOutputs
 
 STEPS = 700

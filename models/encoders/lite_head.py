@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoders.base import unit_rows
 from models.encoders.lite_network import NetworkOutputs
 
 Floats = NDArray[np.float32]
@@ -90,12 +91,6 @@ def raw_features(outputs: NetworkOutputs) -> Floats:
 def adapter_input(outputs: NetworkOutputs) -> Floats:
     """(n, 1944): roots of the pooled features, and the pooled middle stages."""
     return np.concatenate([_roots(outputs), outputs.middle], axis=1)
-
-
-def unit_rows(rows: Floats) -> Floats:
-    """Rows of length 1; a zero row stays zero."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _roots(outputs: NetworkOutputs) -> Floats:

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from models.encoders.cached import VectorStore
 
 _HASH = re.compile(r"hash(?::(\d{1,5}))?")
-_OPEN_CLIP = re.compile(r"open_clip:([^/]+)/(.+)")
-CHOICES = "lite, hash, hash:<dimension>, open_clip:<model>/<pretrained>"
+_OPEN_CLIP = re.compile(r"open_clip:([^/]+)/([^@]+)(?:@(\w+))?")
+CHOICES = "lite, hash, hash:<dimension>, open_clip:<model>/<pretrained>[@float32|@bfloat16|@int8]"
 
 
 def load_encoder(name: str, *, threads: int = 1, cache: VectorStore | None = None) -> Encoder:
-    """Load `lite`, `hash`, `hash:<dimension>` or `open_clip:<model>/<pretrained>`, behind `cache` if given.
+    """Load `lite`, `hash`, `hash:<dimension>` or `open_clip:<model>/<pretrained>[@<precision>]`.
 
-    `threads` bounds the CPU threads of one call. Only `open_clip` imports torch. Raises `ModelError` for an
-    unknown name, and for weights or packages that are missing, with what to do about it.
+    It stands behind a `CachedEncoder` if `cache` is given. `threads` bounds the CPU threads of one call. Only
+    `open_clip` imports torch. Raises `ModelError` for an unknown name, and for weights or packages that are
+    missing, with what to do about it.
     """
     encoder = _loaded(name, threads)
     return encoder if cache is None else CachedEncoder(encoder, cache)
@@ -38,7 +39,7 @@ def _loaded(name: str, threads: int) -> Encoder:
     if match := _OPEN_CLIP.fullmatch(name):
         from models.encoders.open_clip import OpenClipEncoder
 
-        return OpenClipEncoder.load(match[1], match[2], threads=threads)
+        return OpenClipEncoder.load(match[1], match[2], precision=match[3], threads=threads)
     raise ModelError(f"there is no encoder {name!r}: choose one of {CHOICES}")
 
 
