@@ -27,7 +27,6 @@ from streams.events.documents import Document, Receipt
 from streams.events.queries import Query, Result
 from streams.headers import CORRELATION_ID, DEADLINE, DELETED, REPLY_TO, TYPES, IncomingHeaders, now_ms
 from streams.headers import cloud_event as event_headers
-from streams.partitioner import partition_of
 from streams.records import Record
 from streams.settings import Settings, load_settings
 from trieflow.questions import Question, SearchOptions, build_query
@@ -99,8 +98,7 @@ class Client:
 
     def publish_async(self, document_id: str, document: DocumentBody | None) -> Pending[Receipt]:
         """Write a document (None deletes it) and return at once. Raises DataError, BrokerError."""
-        topic = self.settings.topic("receipts")
-        self._replies.follow(topic, partition_of(_key(document_id), self._replies.partitions(topic)))
+        self._replies.follow(self.settings.topic("receipts"), _key(document_id))
         correlation_id = str(uuid.uuid4())
         reply = self._replies.expect(correlation_id)
         written = self._send_document(document_id, document, correlation_id=correlation_id)
@@ -189,7 +187,7 @@ class Client:
     def _ask(self, query: Query, timeout: float) -> Pending[Result]:
         query_id = str(uuid.uuid4())
         topic = self.settings.topic("results")
-        self._replies.follow(topic, partition_of(query_id.encode(), self._replies.partitions(topic)))
+        self._replies.follow(topic, query_id.encode())
         reply = self._replies.expect(query_id)
         extra = {
             CORRELATION_ID: query_id,

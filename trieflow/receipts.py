@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from streams.clients import reader
 from streams.codec import decode_body
@@ -13,7 +13,8 @@ from streams.events.documents import Receipt
 from streams.partitioner import partition_of
 from streams.records import Record, raise_on_error
 from streams.settings import Settings
-from trieflow.replies import ASK_TIMEOUT_S, KAFKA_LOG, NoAnswerError, silent_broker, topic_partitions
+from trieflow.offsets import first_and_end, partition_count
+from trieflow.replies import KAFKA_LOG, NoAnswerError
 
 
 def find_receipt(settings: Settings, document_id: str, *, offset: int | None, timeout: float) -> Receipt:
@@ -25,13 +26,11 @@ def find_receipt(settings: Settings, document_id: str, *, offset: int | None, ti
     topic, key = settings.topic("receipts"), document_id.encode()
     consumer = reader(settings, logger=KAFKA_LOG)
     try:
-        partition = partition_of(key, topic_partitions(consumer, settings, topic))
+        partition = partition_of(key, partition_count(consumer, settings, topic))
         place = TopicPartition(topic, partition)
-        place.offset = consumer.get_watermark_offsets(place, timeout=ASK_TIMEOUT_S, cached=False)[0]
+        place.offset, _ = first_and_end(consumer, settings, place)
         consumer.assign([place])
         found = _search(consumer, key=key, offset=offset, timeout=timeout)
-    except KafkaException as error:
-        raise silent_broker(settings, error) from error
     finally:
         consumer.close()
     if found is None:

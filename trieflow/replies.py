@@ -12,24 +12,25 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from streams.clients import reader
 from streams.errors import BrokerError, TrieflowError
 from streams.events.base import Event
 from streams.headers import CORRELATION_ID
+from streams.partitioner import partition_of
 from streams.records import Record
 from streams.settings import Settings
+from trieflow.offsets import first_and_end, partition_count
 
 KAFKA_LOG = logging.getLogger("trieflow.kafka")
 """Where librdkafka's own lines go (lost connections and the like); it reconnects by itself."""
 
-ASK_TIMEOUT_S = 10.0
-"""For questions that a healthy cluster answers at once: metadata, end offsets, confirmations."""
-
-_POLL_S = 0.1
+_POLL_S = 0.02
+_IDLE_S = 0.1
 
 E = TypeVar("E", bound=Event)
 
@@ -104,39 +105,34 @@ class Pending(Generic[E]):
 
 
 class ReplyReader:
-    """Follows reply partitions from where they end when first asked for. Thread-safe."""
+    """Follows reply partitions from where they end when they are first asked for. Thread-safe.
+
+    All calls of the consumer happen in one thread: while it polls, a call from another thread would wait for
+    as long as polling goes on. So `follow` hands a request over, and a poll is short.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumer = reader(settings, **{"enable.partition.eof": False, "logger": KAFKA_LOG})
         self._waiting: dict[str, Future[Record]] = {}
+        self._requests: SimpleQueue[tuple[str, bytes, Future[None]]] = SimpleQueue()
         self._counts: dict[str, int] = {}
         self._followed: set[tuple[str, int]] = set()
-        self._following = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replies", daemon=True)
         self._thread.start()
 
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Raises BrokerError when it is missing or Kafka is silent."""
-        if topic not in self._counts:
-            self._counts[topic] = topic_partitions(self._consumer, self._settings, topic)
-        return self._counts[topic]
+    def follow(self, topic: str, key: bytes) -> None:
+        """Read the partition of `key` from its present end on. Returns when that place is fixed.
 
-    def follow(self, topic: str, partition: int) -> None:
-        """Read a partition from its present end. Returns when that place is fixed. Raises BrokerError."""
-        with self._following:
-            if (topic, partition) in self._followed:
-                return
-            place = TopicPartition(topic, partition)
-            try:
-                _, place.offset = self._consumer.get_watermark_offsets(
-                    place, timeout=ASK_TIMEOUT_S, cached=False
-                )
-                self._consumer.incremental_assign([place])
-            except KafkaException as error:
-                raise silent_broker(self._settings, error) from error
-            self._followed.add((topic, partition))
+        Raises BrokerError when the topic is missing or Kafka is silent.
+        """
+        count = self._counts.get(topic)
+        if count is not None and (topic, partition_of(key, count)) in self._followed:
+            return
+        fixed: Future[None] = Future()
+        self._requests.put((topic, key, fixed))
+        fixed.result()
 
     def expect(self, correlation_id: str) -> Future[Record]:
         """The reply to come. Ask before sending."""
@@ -151,18 +147,57 @@ class ReplyReader:
         self._closing.set()
         self._thread.join()
         self._consumer.close()
+        closed = BrokerError("the client was closed before the answer came")
+        while not self._requests.empty():
+            self._requests.get()[2].set_exception(closed)
         for future in list(self._waiting.values()):
-            settle(future, BrokerError("the client was closed before the answer came"))
+            settle(future, closed)
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            self._serve_request()
+            if not self._followed:
+                continue
             message = self._consumer.poll(_POLL_S)
             if message is None:
-                continue
-            if message.error() is not None:
+                self._follow_another()
+            elif message.error() is not None:
                 KAFKA_LOG.warning("%s", message.error())
-                continue
-            self._hand_over(Record.of(message))
+            else:
+                self._hand_over(Record.of(message))
+
+    def _serve_request(self) -> None:
+        try:
+            topic, key, fixed = self._requests.get(block=not self._followed, timeout=_IDLE_S)
+        except Empty:
+            return
+        try:
+            if topic not in self._counts:
+                self._counts[topic] = partition_count(self._consumer, self._settings, topic)
+            self._follow(topic, partition_of(key, self._counts[topic]))
+        except TrieflowError as error:
+            fixed.set_exception(error)
+        else:
+            fixed.set_result(None)
+
+    def _follow(self, topic: str, partition: int) -> None:
+        if (topic, partition) in self._followed:
+            return
+        place = TopicPartition(topic, partition)
+        _, place.offset = first_and_end(self._consumer, self._settings, place)
+        self._consumer.incremental_assign([place])
+        self._followed.add((topic, partition))
+
+    def _follow_another(self) -> None:
+        """In a quiet moment take one more partition, so that a client that lives on finds all of them followed."""
+        for topic, count in self._counts.items():
+            for partition in range(count):
+                if (topic, partition) not in self._followed:
+                    try:
+                        self._follow(topic, partition)
+                    except TrieflowError as error:
+                        KAFKA_LOG.warning("%s", error)
+                    return
 
     def _hand_over(self, record: Record) -> None:
         key = record.incoming.text(CORRELATION_ID)
@@ -170,20 +205,6 @@ class ReplyReader:
         # A reply can come twice (the same ce_id); the first one counts.
         if future is not None:
             settle(future, record)
-
-
-def topic_partitions(client: Consumer, settings: Settings, topic: str) -> int:
-    """How many partitions a topic has. Raises BrokerError when it is missing or Kafka is silent."""
-    try:
-        metadata = client.list_topics(topic, timeout=ASK_TIMEOUT_S).topics.get(topic)
-    except KafkaException as error:
-        raise silent_broker(settings, error) from error
-    if metadata is None or metadata.error is not None or not metadata.partitions:
-        raise BrokerError(
-            f"topic {topic} is missing at {settings.brokers}: start the system by `trieflow up`, "
-            f"or create the topics by `trieflow topics create`"
-        )
-    return len(metadata.partitions)
 
 
 def settle(future: Future[Record], outcome: Record | Exception) -> None:
@@ -195,8 +216,3 @@ def settle(future: Future[Record], outcome: Record | Exception) -> None:
             future.set_result(outcome)
     except InvalidStateError:
         pass
-
-
-def silent_broker(settings: Settings, error: KafkaException) -> BrokerError:
-    """The error to raise when Kafka does not answer."""
-    return BrokerError(f"no answer from Kafka at {settings.brokers}: {error}. Run `trieflow doctor`")

@@ -12,7 +12,8 @@ from streams.clients import MESSAGE_LIMIT, producer
 from streams.errors import BrokerError, DataError
 from streams.records import Record
 from streams.settings import Settings
-from trieflow.replies import ASK_TIMEOUT_S, KAFKA_LOG, RecordAddress
+from trieflow.offsets import ASK_TIMEOUT_S
+from trieflow.replies import KAFKA_LOG, RecordAddress
 
 _POLL_S = 0.1
 
