@@ -1,4 +1,4 @@
-"""Copies of shards that shorten a rebuild, and shards that are too old to be gone on with.
+"""Copies of shards, which shorten a rebuild, and the safe deletion of one.
 
 A checkpoint is a folder: `database/` and `checkpoint.json`, which says what is in it. It appears under its
 name when it is complete; so does a restored shard. Killed in between, leftovers are cleared the next time.
@@ -9,16 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from pathlib import Path
 
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from state.shard import SCHEMA_VERSION, STAMP, Shard, SharedMemory
+from state.shard import SCHEMA_VERSION, STAMP, Shard
 from streams.errors import StateError
 
-log = structlog.get_logger()
 _NOTE, _DATABASE = "checkpoint.json", "database"
 
 
@@ -78,24 +75,6 @@ def delete_shard(path: Path) -> None:
     if path.exists():
         os.replace(path, doomed)
         shutil.rmtree(doomed)
-
-
-def open_recent(
-    path: Path, *, max_age_s: float, memory: SharedMemory | None = None, sync: bool = False
-) -> Shard:
-    """Open a shard, or an empty one in its place when its last write is longer ago than `max_age_s`.
-
-    With the tombstone retention of the log as `max_age_s`: an older shard would keep for ever what was
-    deleted meanwhile. Raises StateError as `Shard.open`.
-    """
-    shard = Shard.open(path, memory=memory, sync=sync)
-    written_at = shard.written_at()
-    if written_at is None or time.time() - written_at <= max_age_s:
-        return shard
-    log.warning("shard_too_old", path=str(path), written_at=written_at, max_age_s=max_age_s)
-    shard.close()
-    delete_shard(path)
-    return Shard.open(path, memory=memory, sync=sync)
 
 
 def _read_note(folder: Path) -> CheckpointNote:

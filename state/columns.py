@@ -31,6 +31,10 @@ _CHUNK = 256
 _UNCOMPRESSED: frozenset[ColumnName] = frozenset({"vectors"})
 
 
+class ShardLockedError(StateError):
+    """The shard is open elsewhere. An owner that is just leaving lets go of it in a moment."""
+
+
 class SharedMemory:
     """One block cache and one budget of write buffers for all shards of a process (bytes)."""
 
@@ -58,7 +62,7 @@ class Columns:
         try:
             self._db = Rdict(str(path), _options(memory, None), column_families=families)
         except Exception as error:
-            raise StateError(_explain(path, str(error))) from error
+            raise _explained(path, str(error)) from error
         self._columns: dict[ColumnName, Any] = {n: self._db.get_column_family(n) for n in COLUMN_NAMES}
         self._handles = {name: self._db.get_column_family_handle(name) for name in COLUMN_NAMES}
         self._write_options = WriteOptions()
@@ -127,7 +131,7 @@ class Columns:
     def _failed(self, error: Exception) -> StateError:
         if not self._columns:
             return StateError(f"{self._path} is closed")
-        return StateError(_explain(self._path, str(error)))
+        return _explained(self._path, str(error))
 
 
 _Item = tuple[bytes, bytes]
@@ -149,7 +153,9 @@ def _options(memory: SharedMemory, column: ColumnName | None) -> Any:
     return options
 
 
-def _explain(path: Path, reason: str) -> str:
-    if "LOCK" in reason or "lock" in reason:
-        return f"{path} is open in another worker: stop that one, or give each its own data folder ({reason})"
-    return f"{path} cannot be read: delete the folder, it is rebuilt from the log ({reason})"
+def _explained(path: Path, reason: str) -> StateError:
+    if "/LOCK: " in reason:
+        return ShardLockedError(
+            f"{path} is open in another worker: stop that one, or give each its own data folder ({reason})"
+        )
+    return StateError(f"{path} cannot be read: delete the folder, it is rebuilt from the log ({reason})")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-import numpy as np
 import structlog
 
 from state import rows
@@ -148,12 +147,7 @@ class Fold:
 
 def _with_deltas(value: bytes, deltas: Mapping[int, int]) -> bytes | None:
     """The packed children of a node after their live counts changed; None when none is left."""
-    children = np.frombuffer(value, dtype=rows.CHILD)
-    live = np.zeros(max(*deltas, *children["token"][-1:].tolist(), 0) + 1, dtype=np.int64)
-    live[children["token"]] = children["live"]
+    live = dict(rows.decode_children(value))
     for token, delta in deltas.items():
-        live[token] += delta
-    tokens = np.flatnonzero(live > 0)
-    changed = np.empty(len(tokens), dtype=rows.CHILD)
-    changed["token"], changed["live"] = tokens, live[tokens]
-    return changed.tobytes() if len(tokens) else None
+        live[token] = live.get(token, 0) + delta
+    return rows.encode_children((token, live[token]) for token in sorted(live) if live[token] > 0) or None

@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from state.field_values import FieldTable, FieldValues, filterable, seconds
 from state.filters import Filter
 from state.trie import LEAF_LEVELS, Trie, leaf_of
-from state.vector_rows import ScoringQuery, Vector, VectorRows
+from state.vector_rows import ScoringPart, ScoringQuery, Vector, VectorRows
 from streams.events.assignments import Modality
 from streams.events.documents import FieldValue, Scalar
 from streams.semantic_id import SemanticId
@@ -82,6 +82,8 @@ class LiveIndex:
         self._forgotten: set[int] = set()
         self._fields = FieldTable()
         self.active_epoch: int | None = None
+        # Compile now: the first query would wait for it, and the writer for that query.
+        self._rows.score(ScoringQuery([ScoringPart(np.zeros(dimension, dtype=np.float32))]), None)
         # Seconds since the epoch, of all documents ever taken in.
         self.newest_arrival: float | None = None
         self.newest_published: float | None = None
@@ -150,6 +152,10 @@ class LiveIndex:
         with self._lock:
             slot = self._slots.get(document_id)
             return None if slot is None else self._documents[slot]
+
+    def slot_of(self, document_id: str) -> int | None:
+        """The slot of a document. Use it while `reading()`: slots are used again."""
+        return self._slots.get(document_id)
 
     def in_slot(self, slot: int) -> LiveDocument | None:
         """The document in a slot, without its vectors. Use it while `reading()`."""

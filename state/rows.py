@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -23,8 +23,7 @@ _ID_KEY = struct.Struct(">IQ")
 _NODE_KEY = struct.Struct(">IBI")
 _NUMBER = struct.Struct(">q")
 _VECTOR_HEAD = struct.Struct("<HHI")
-CHILD = np.dtype([("token", "<u2"), ("live", "<u4")])
-"""A child of a trie node: its code and the number of live documents below it."""
+_CHILD = struct.Struct("<HI")
 
 
 COUNT_KEY = b"documents"
@@ -152,6 +151,16 @@ def id_key(epoch: int, packed: int) -> bytes:
 def node_key(epoch: int, level: int, prefix: int) -> bytes:
     """Key in `trie` of a node: `level` codes packed into `prefix`; the root is level 0, prefix 0."""
     return _NODE_KEY.pack(epoch, level, prefix)
+
+
+def encode_children(children: Iterable[tuple[int, int]]) -> bytes:
+    """The children of a trie node, in order of codes: code and number of live documents below."""
+    return b"".join([_CHILD.pack(*child) for child in children])
+
+
+def decode_children(value: bytes) -> list[tuple[int, int]]:
+    """The inverse of `encode_children`."""
+    return [(token, live) for token, live in _CHILD.iter_unpack(value)]
 
 
 def counter_key(epoch: int, leaf: int) -> bytes:

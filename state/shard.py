@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from state import rows
 from state.columns import Columns, Mutations, SharedMemory
 from state.fold import Fold
@@ -48,7 +46,8 @@ class Shard:
     def open(cls, path: Path, *, memory: SharedMemory | None = None, sync: bool = False) -> Shard:
         """Open the shard at `path`; made when missing. `sync`: fsync each batch.
 
-        Raises StateError when it is locked, damaged or of another schema; the message says what to do.
+        Raises ShardLockedError when it is open elsewhere, StateError when it is damaged or of another
+        schema; the message says what to do.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = Columns(path, memory=memory, sync=sync)
@@ -147,8 +146,7 @@ class Shard:
             found = self._columns.items("by_id", prefix=rows.id_key(epoch, packed << INSTANCE_BITS)[:-2])
             return [(SemanticId.unpacked(int.from_bytes(key[4:])).instance, 1) for key, _ in found]
         node = self._columns.get("trie", rows.node_key(epoch, len(prefix), packed)) or b""
-        children = np.frombuffer(node, dtype=rows.CHILD)
-        return list(zip(children["token"].tolist(), children["live"].tolist(), strict=True))
+        return rows.decode_children(node)
 
     def completed(self, epoch: int) -> dict[int, int]:
         """Partitions that announced every document to have its id in `epoch`, with their counts."""

@@ -24,7 +24,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(batches=batches)
 def test_no_code_is_published_twice_and_each_belongs_to_its_partition(
     batches: list[tuple[int, list[Leaf | None], str]],

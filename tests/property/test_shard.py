@@ -108,7 +108,7 @@ def check_against_the_twin(shard: Shard, twin: dict[str, dict[int, int]]) -> Non
         assert (shard.vectors(key) != []) == (key in live)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories)
 def test_whatever_happens_a_shard_is_the_latest_of_its_log_and_no_id_has_two_documents(
     history: list[tuple[list[tuple[str, str, Leaf | None]], str]],

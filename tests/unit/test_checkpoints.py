@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from state import checkpoints
-from state.checkpoints import delete_shard, open_recent, restore_checkpoint, save_checkpoint
+from state.checkpoints import delete_shard, restore_checkpoint, save_checkpoint
 from state.shard import STAMP, Shard
 from streams.errors import StateError
 from tests.log_records import assigned, assignment_of
-
-HOUR = 3600.0
 
 
 def filled(path: Path, documents: int = 50) -> Shard:
@@ -124,23 +122,18 @@ def test_killed_at_any_rename_the_next_time_works(tmp_path: Path, monkeypatch: p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "r", "s"]
 
 
-def test_a_shard_older_than_the_retention_is_begun_anew(
+def test_a_deleted_shard_is_begun_anew_and_deleting_nothing_is_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with filled(tmp_path / "s") as shard:
-        written_at = shard.written_at()
-    assert written_at is not None
-    monkeypatch.setattr(checkpoints.time, "time", lambda: written_at + HOUR)
-    with open_recent(tmp_path / "s", max_age_s=HOUR + 1) as shard:
-        assert shard.count() == 50
-    with open_recent(tmp_path / "s", max_age_s=HOUR - 1) as shard:
-        assert (shard.count(), shard.position(0)) == (0, 0)
-
-
-def test_a_new_shard_has_no_age_and_deleting_nothing_is_harmless(tmp_path: Path) -> None:
     delete_shard(tmp_path / "s")
-    with open_recent(tmp_path / "s", max_age_s=0) as shard:
-        assert shard.count() == 0
+    filled(tmp_path / "s").close()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.shutil, "rmtree", lambda path: (path / "CURRENT").unlink())
+        delete_shard(tmp_path / "s")  # killed half way
+    with Shard.open(tmp_path / "s") as shard:
+        assert (shard.count(), shard.position(0)) == (0, 0)
+    delete_shard(tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_that_has_caught_up_keeps_its_shard_young(

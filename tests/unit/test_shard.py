@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from state.columns import Mutations, SharedMemory
+from state.columns import Mutations, ShardLockedError, SharedMemory
 from state.shard import Shard
 from streams.errors import StateError
 from streams.semantic_id import Leaf
@@ -202,8 +202,14 @@ def test_closing_gives_the_lock_back_even_with_a_scan_left_half_way(tmp_path: Pa
 
 
 def test_a_shard_that_is_open_already_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with Shard.open(tmp_path / "s"), pytest.raises(StateError, match="own data folder"):
-        Shard.open(tmp_path / "s")
+    open_it = (
+        f"from pathlib import Path; from state.shard import Shard; Shard.open(Path({str(tmp_path / 's')!r}))"
+    )
+    with Shard.open(tmp_path / "s"):
+        with pytest.raises(ShardLockedError, match="own data folder"):
+            Shard.open(tmp_path / "s")
+        other = subprocess.run([sys.executable, "-c", open_it], capture_output=True, text=True)
+        assert "ShardLockedError" in other.stderr
     Shard.open(tmp_path / "s").close()
 
 
