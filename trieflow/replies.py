@@ -113,7 +113,7 @@ class ReplyReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer = reader(settings, **{"enable.partition.eof": False, "logger": KAFKA_LOG})
+        self._consumer = reader(settings, **{"enable.partition.eof": False, "reconnect.backoff.ms": 10, "logger": KAFKA_LOG})
         self._waiting: dict[str, Future[Record]] = {}
         self._requests: SimpleQueue[tuple[str, bytes, Future[None]]] = SimpleQueue()
         self._counts: dict[str, int] = {}
