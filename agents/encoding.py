@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.sensors import Sensor
-from models.encoders.base import Encoded, Encoder, EncoderDescription, Part, Side, TextPart
+from models.encoders.base import Encoded, Encoder, EncoderDescription, Part, Side, TextPart, Vectors
 
 MAX_BATCH = 256
 """Parts in one call of the encoder."""
@@ -45,6 +45,9 @@ class EncodingService:
     @property
     def description(self) -> EncoderDescription:
         return self._encoder.description
+
+    def as_query(self, vectors: Vectors) -> Vectors:
+        return self._encoder.as_query(vectors)
 
     def passages(self, text: str) -> list[str]:
         return self._encoder.passages(text)

@@ -122,7 +122,8 @@ class Preparer:
         texts = self._passages(text) if (text := searchable_text(document)) else []
         text_kind: VectorKind = "text" if len(texts) == 1 else "passage"
         parts: list[Part] = [*pictures, *(TextPart(t, document.language) for t in texts)]
-        kinds: list[VectorKind] = ["image"] * len(pictures) + [text_kind] * len(texts)
+        kinds: list[VectorKind] = ["image" for _ in pictures]
+        kinds += [text_kind for _ in texts]
         return Prepared(content, tuple(parts), tuple(kinds), (), image)
 
     def picture(self, data: bytes, *, field: str) -> PicturePart:

@@ -269,7 +269,9 @@ class Runtime:
 
     def run(self) -> None:
         """Run until a signal stops it. Exits 0 after a clean stop, 1 after a failure of infrastructure."""
-        worker = self.app.Worker(override_logging=False, redirect_stdouts=False, quiet=True, blocking_timeout=60.0)
+        worker = self.app.Worker(
+            override_logging=False, redirect_stdouts=False, quiet=True, blocking_timeout=60.0
+        )
         worker.execute_from_commandline()
 
     async def in_thread(self, work: Callable[[], T]) -> T:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
 import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from state.columns import SharedMemory
+from state.checkpoints import delete_shard
+from state.columns import ShardLockedError, SharedMemory
 from state.shard import Shard
-from streams.errors import StateError
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -33,7 +32,7 @@ def open_shard(
     if reason:
         shard.close()
         log.warning("shard deleted, the log rebuilds it", path=str(path), reason=reason)
-        shutil.rmtree(path)
+        delete_shard(path)
         shard = _open(path, settings, memory)
     shard.meta_put(CLUSTER, cluster)
     shard.meta_put(STAMP, stamp)
@@ -41,7 +40,7 @@ def open_shard(
 
 
 @retry(
-    retry=retry_if_exception_type(StateError),
+    retry=retry_if_exception_type(ShardLockedError),
     stop=stop_after_delay(_LOCK_WAIT_S),
     wait=wait_fixed(0.2),
     reraise=True,

@@ -108,6 +108,10 @@ class Encoder(Protocol):
         """
         ...
 
+    def as_query(self, vectors: Vectors) -> Vectors:
+        """Stored document vectors (n, d) or (d,) in the form of query vectors, for "like this document"."""
+        ...
+
     def passages(self, text: str) -> list[str]:
         """Split a text longer than the model's window into 2 to 8 passages; `[text]` where it fits."""
         ...

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from models.encoders.base import Encoded, Encoder, EncoderDescription, Part, PicturePart, Side
+from models.encoders.base import Encoded, Encoder, EncoderDescription, Part, PicturePart, Side, Vectors
 
 _Row = tuple[NDArray[np.float16], NDArray[np.float16]]
 
@@ -85,6 +85,10 @@ class CachedEncoder:
     def description(self) -> EncoderDescription:
         """The wrapped encoder's description: a cached vector has the same stamp."""
         return self._encoder.description
+
+    def as_query(self, vectors: Vectors) -> Vectors:
+        """As the wrapped encoder turns them."""
+        return self._encoder.as_query(vectors)
 
     def passages(self, text: str) -> list[str]:
         """As the wrapped encoder splits it."""

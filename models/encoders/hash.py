@@ -55,6 +55,10 @@ class HashEncoder:
                 vectors[row] = self._text_vector(part.text)
         return Encoded(vectors, raw)
 
+    def as_query(self, vectors: Vectors) -> Vectors:
+        """The same: both sides share one form."""
+        return vectors
+
     def passages(self, text: str) -> list[str]:
         """Passages of about 2,000 characters: here only so that callers meet long texts in tests."""
         return split_passages(text, window=_WINDOW)

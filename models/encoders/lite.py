@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from models.encoders.base import Encoded, EncoderDescription, Part, PicturePart, Side, TextPart
+from models.encoders.base import Encoded, EncoderDescription, Part, PicturePart, Side, TextPart, Vectors
 from models.encoders.lite_head import DIMENSION, RAW_DIMENSION, TEXT_DIMENSION, Floats, LiteHead, raw_features
 from models.encoders.lite_network import LiteNetwork
 from models.encoders.lite_weights.manifest import LiteManifest
@@ -70,6 +70,12 @@ class LiteEncoder:
         if side == "query":
             vectors[:, TEXT_DIMENSION] = 1.0
         return Encoded(vectors, raw)
+
+    def as_query(self, vectors: Vectors) -> Vectors:
+        """With 1 in place of the hub number, so that it corrects the documents and not the query."""
+        queries = vectors.copy()
+        queries[..., TEXT_DIMENSION] = 1.0
+        return queries
 
     def passages(self, text: str) -> list[str]:
         """Passages of about 600 characters, a hundred words."""

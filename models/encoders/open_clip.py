@@ -102,6 +102,10 @@ class OpenClipEncoder:
             vectors[list(pictures)] = self._towers.pictures(list(pictures.values()))
         return Encoded(vectors, np.zeros((len(parts), 0), dtype=np.float32))
 
+    def as_query(self, vectors: Vectors) -> Vectors:
+        """The same: both sides share one form."""
+        return vectors
+
     def passages(self, text: str) -> list[str]:
         """Passages that fit the model's context, by a cautious count of three characters a token."""
         return split_passages(text, window=self._window)

@@ -1,0 +1,387 @@
+"""The searcher: a full replica of the index in memory, and answers to `queries`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import structlog
+from cachetools import TTLCache
+
+from agents import crash_points
+from agents.asks import Ask, answer, failure, impression, read_ask
+from agents.codebook_log import CodebookLog
+from agents.content_store import ContentStore
+from agents.encoding import EncodingService
+from agents.fetching import Fetcher
+from agents.outbox import Outbox, Outgoing
+from agents.preparation import Preparer, picture_bytes
+from agents.replica import Replica
+from agents.runtime import Runtime, RuntimeOptions
+from agents.searching import Found, QueryVector, Searching
+from agents.shards import open_shard
+from agents.worker import Worker
+from models.encoders.base import Part, TextPart
+from state.live_documents import live_document, stored_documents
+from state.live_index import Change, LiveIndex, Removal
+from state.records import LogRecord
+from streams.errors import BrokerError, DataError
+from streams.events.assignments import StampedVector
+from streams.events.impressions import Impression, ImpressionPart, ShownDocument
+from streams.events.queries import Query, QueryPart, Result
+from streams.records import Record
+from streams.settings import Settings
+from streams.topics import cluster_id
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+ROLE = "searcher"
+THREADS = 4
+CONCURRENT_BATCHES = 64
+FILL_BATCH = 256
+_TOPIC_CHECK_S = 30.0
+_READ_AFTER_POLL_S = 0.002
+
+
+class QueryPartition:
+    """One partition of `queries`: answers go out as they are ready. A `PartitionHandler` of the runtime."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+
+    async def open(self) -> None:
+        """Nothing to take: any searcher can answer any query."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await asyncio.gather(*(self._searcher.answer(record) for record in records))
+
+    async def between_batches(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        """Nothing to give away."""
+
+    def next_offsets(self) -> Mapping[str, int]:
+        return {}
+
+
+class Searcher:
+    """Holds the replica, the live index and the encoder; answers queries."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._settings: Settings = worker.settings
+        self._worker = worker
+        store = ContentStore(self._settings.content_store)
+        self._encoding = EncodingService(worker.load_encoder(), sensor=worker.sensor)
+        description = self._encoding.description
+        self._preparer = Preparer(
+            encoder=description,
+            passages=self._encoding.passages,
+            store=store,
+            content=self._settings.content,
+            index=self._settings.index,
+        )
+        self._fetcher = Fetcher(self._settings.content)
+        self._index = LiveIndex(description.dimension)
+        self._shard = open_shard(
+            self._settings.role_folder(ROLE) / "replica",
+            settings=self._settings,
+            cluster=cluster_id(self._settings),
+            stamp=description.stamp,
+        )
+        self._searching = Searching(self._settings, encoder=description, index=self._index, shard=self._shard)
+        self._codebooks = CodebookLog(self._settings, store, stamp=description.stamp)
+        self._replica = Replica(
+            self._settings,
+            self._shard,
+            sensor=worker.sensor,
+            on_records=self._take,
+            on_advance=self._switch_epoch,
+        )
+        self._outbox = Outbox(self._settings)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
+        self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
+        self._user_key = _user_key(self._settings)
+        self.runtime = Runtime(
+            self._settings,
+            RuntimeOptions(
+                role=ROLE,
+                topics=("queries",),
+                batch=self._settings.search.batch,
+                concurrent_batches=CONCURRENT_BATCHES,
+            ),
+            handler=lambda partition: QueryPartition(self),
+            health=worker.health,
+            on_start=self._watch,
+        )
+
+    # -- the replica ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Fill memory from disk, then follow both logs."""
+        started = time.perf_counter()
+        self._codebooks.start()
+        for batch in _batches(stored_documents(self._shard, stamp=self._encoding.description.stamp)):
+            self._index.apply(batch)
+        self._index.activate(0)
+        self._replica.start()
+        self._switch_epoch()
+        log.info(
+            "replica filled", documents=len(self._index), seconds=round(time.perf_counter() - started, 3)
+        )
+        self._worker.health.set_ready("model", True)
+        self._worker.health.set_ready("replica", False, "reading the log")
+
+    def stop(self) -> None:
+        self._replica.stop()
+        self._codebooks.stop()
+        self._outbox.close()
+        self._shard.close()
+
+    def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
+        self._index.apply(self._changes(records, timestamps))
+        newest_ms = max(timestamps.values(), default=0)
+        if newest_ms:
+            self._worker.sensor.freshness(max(0.0, time.time() - newest_ms / 1_000))
+
+    def _changes(
+        self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]
+    ) -> Iterator[Change]:
+        for record in records:
+            if record.tombstone is not None:
+                yield Removal(record.key)
+            elif record.assignment is not None:
+                arrived_ms = timestamps[record.partition, record.offset]
+                stamp = self._encoding.description.stamp
+                yield live_document(record.key, record.assignment, stamp=stamp, arrived_at=arrived_ms / 1_000)
+
+    def _switch_epoch(self) -> None:
+        """Serve the active epoch as soon as this replica has every document's id in it."""
+        codebooks = self._codebooks.current
+        if codebooks.active != self._index.active_epoch and self._replica.has(codebooks.switch_at):
+            self._index.activate(codebooks.active)
+            for epoch in set(codebooks.trees) - set(codebooks.live_epochs()):
+                self._index.forget_epoch(epoch)
+            self._worker.sensor.epoch_active(codebooks.active)
+            log.info("epoch active", epoch=codebooks.active)
+
+    async def _watch(self) -> None:
+        asyncio.get_running_loop().create_task(self._report())
+
+    async def _report(self) -> None:
+        """Say when the replica is ready; end the process when it cannot be followed any more."""
+        health = self._worker.health
+        while True:
+            for follower in (self._replica, self._codebooks):
+                if follower.failure is not None:
+                    self.runtime.crash(follower.failure)
+                    return
+            health.set_ready(
+                "replica", self._replica.is_ready, "" if self._replica.is_ready else "reading the log"
+            )
+            health.set_detail("documents", len(self._index))
+            health.set_detail("vectors", self._index.rows)
+            health.set_detail("epoch", self._index.active_epoch)
+            self._switch_epoch()
+            self._worker.sensor.in_flight(self.runtime.in_flight)
+            await asyncio.sleep(0.2)
+
+    # -- queries ----------------------------------------------------------------------------------------
+
+    async def answer(self, record: Record) -> None:
+        """Answer one query; returns when the answer is confirmed. Raises BrokerError only."""
+        started = time.perf_counter()
+        try:
+            ask = await self._in_thread(
+                lambda: read_ask(record, self._settings, topic_exists=self._topic_exists)
+            )
+            outgoing = await self._answered(ask, started)
+        except DataError as error:
+            self._worker.sensor.query_failed(error.code)
+            outgoing = failure(record, error, self._settings)
+        except BrokerError:
+            raise
+        except Exception as error:  # a bug in one answer must not stop the stream
+            log.exception("query failed", partition=record.partition, offset=record.offset)
+            self._worker.sensor.query_failed("internal")
+            wrapped = DataError("internal", f"the search failed: {error!r}"[:500])
+            wrapped.__cause__ = error
+            outgoing = failure(record, wrapped, self._settings)
+        if __debug__:
+            crash_points.reached("mid-answer")
+        await self._outbox.send(outgoing)
+        if __debug__:
+            crash_points.reached("after-answer")
+
+    async def _answered(self, ask: Ask, started: float) -> list[Outgoing]:
+        await self._wait_for_replica(ask)
+        vectors = await self._vectors(ask)
+        encoded = time.perf_counter()
+        if ask.remaining_s <= 0:
+            raise DataError("expired", "the deadline passed while the query was encoded")
+        codebooks = self._codebooks.current
+        found = await self._in_thread(lambda: self._searching.search(ask.query, vectors, codebooks))
+        took = {"encode": encoded - started, **found.seconds, "total": time.perf_counter() - started}
+        result = self._result(ask, found, took, codebook_offset=codebooks.offset)
+        stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
+        self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
+        shown = self._impression(ask, found, vectors, codebook_offset=codebooks.offset)
+        return [answer(ask, result), impression(ask, shown, self._settings)]
+
+    async def _wait_for_replica(self, ask: Ask) -> None:
+        """`read_after`: wait for the log, at most as long as the deadline and the setting allow."""
+        wanted = ask.query.read_after or []
+        patience_s = min(ask.remaining_s, self._settings.search.read_after_wait_s)
+        deadline = time.monotonic() + patience_s
+        while not self._replica.has(wanted):
+            if time.monotonic() >= deadline:
+                raise DataError("not_yet", "this replica has not read up to read_after yet; ask again")
+            await asyncio.sleep(_READ_AFTER_POLL_S)
+
+    async def _vectors(self, ask: Ask) -> list[QueryVector]:
+        if ask.query.model_version not in (None, self._encoding.description.stamp):
+            raise DataError(
+                "incompatible_model",
+                f"this searcher answers with {self._encoding.description.stamp}",
+                field="model_version",
+            )
+        return [
+            await self._vector(part, position) for position, part in enumerate(ask.query.parts) if part.weight
+        ]
+
+    async def _vector(self, part: QueryPart, position: int) -> QueryVector:
+        if part.document_id is not None:
+            document_id = part.document_id
+            kind, vector, raw = await self._in_thread(lambda: self._searching.like(document_id))
+            return QueryVector(kind, self._encoding.as_query(vector), raw, part.weight)
+        encoder_part = await self._encoder_part(part, position)
+        encoded = await asyncio.wrap_future(self._encoding.submit([encoder_part], side="query"))
+        is_text = isinstance(encoder_part, TextPart)
+        raw = None if is_text or encoded.raw.shape[1] == 0 else encoded.raw[0]
+        return QueryVector("text" if is_text else "image", encoded.vectors[0], raw, part.weight)
+
+    async def _encoder_part(self, part: QueryPart, position: int) -> Part:
+        if part.text is not None:
+            return TextPart(part.text)
+        image = part.image
+        assert image is not None
+
+        def decoded() -> Part:
+            field = f"parts.{position}.image"
+            data = picture_bytes(image, fetcher=self._fetcher, settings=self._settings.content, field=field)
+            return self._preparer.picture(data, field=field)
+
+        return await self._in_thread(decoded)
+
+    def _result(self, ask: Ask, found: Found, took: Mapping[str, float], *, codebook_offset: int) -> Result:
+        newest = self._index.newest_arrival
+        return Result(
+            query_id=ask.query_id,
+            hits=found.hits,
+            mode=found.mode,
+            model_version=self._encoding.description.stamp,
+            epoch=found.epoch,
+            codebook_offset=codebook_offset,
+            fresh_to=self._replica.fresh_to(),
+            newest_document_age_ms=None if newest is None else round((time.time() - newest) * 1_000, 1),
+            took_ms={stage: round(seconds * 1_000, 3) for stage, seconds in took.items()},
+        )
+
+    def _impression(
+        self, ask: Ask, found: Found, vectors: Sequence[QueryVector], *, codebook_offset: int
+    ) -> Impression:
+        query = ask.query
+        stamp = self._encoding.description.stamp
+        vector = np.sum([v.weight * v.vector for v in vectors], axis=0)
+        return Impression(
+            query_id=ask.query_id,
+            user=self._user_hash(query.user_id),
+            session_id=query.session_id,
+            previous_query_id=query.previous_query_id,
+            parts=_shown_parts(query, with_text=self._settings.privacy.log_query_text),
+            query_vector=StampedVector.of(stamp, "fused", vector),
+            shown=[
+                ShownDocument(
+                    document_id=hit.document_id,
+                    position=hit.position,
+                    score=hit.score,
+                    propensity=1 / hit.position,
+                )
+                for hit in found.hits
+            ],
+            models=[stamp],
+            epoch=found.epoch,
+            fresh_to=self._replica.fresh_to(),
+            codebook_offset=codebook_offset,
+            at=datetime.now(UTC),
+        )
+
+    def _user_hash(self, user_id: str | None) -> str | None:
+        if user_id is None:
+            return None
+        return hmac.new(self._user_key, user_id.encode(), hashlib.sha256).hexdigest()
+
+    def _topic_exists(self, name: str) -> bool:
+        known = self._topics.get(name)
+        if known is None:
+            known = self._topics[name] = self._outbox.topic_exists(name)
+        return known
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    remaining = iter(changes)
+    while batch := list(islice(remaining, FILL_BATCH)):
+        yield batch
+
+
+def _shown_parts(query: Query, *, with_text: bool) -> list[ImpressionPart]:
+    return [
+        ImpressionPart(
+            kind="text" if part.text is not None else "image" if part.image is not None else "document",
+            text=part.text if with_text else None,
+            document_id=part.document_id,
+            weight=part.weight,
+        )
+        for part in query.parts
+    ]
+
+
+def _user_key(settings: Settings) -> bytes:
+    """The key that turns user ids into hashes: a setting, or made once and kept in the data folder."""
+    if settings.privacy.user_hash_key is not None:
+        return settings.privacy.user_hash_key.get_secret_value().encode()
+    path: Path = settings.data / "user-hash-key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return path.read_bytes()
+
+
+def run(settings: Settings) -> None:
+    """Run a searcher until it is told to stop. Raises TrieflowError when it cannot start."""
+    with Worker(settings, ROLE) as worker:
+        searcher = Searcher(worker)
+        try:
+            searcher.start()
+            searcher.runtime.run()
+        finally:
+            searcher.stop()
