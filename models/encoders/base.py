@@ -53,7 +53,8 @@ class Calibration:
 class EncoderDescription:
     """The record of one encoder; immutable, and the source of the stamp that goes on every vector.
 
-    `languages` are BCP 47 tags, none where the model does not tell. `dimension` is d of the joint vectors, `raw_dimension` that of the raw picture features (0 = none).
+    `dimension` is d of the joint vectors, `raw_dimension` that of the raw picture features (0 = none).
+    `languages` are BCP 47 tags, none where the model does not tell.
     `calibration` is keyed "query kind>document kind": text>text, text>image, image>text, image>image, and
     image>raw for the raw features of two pictures.
     `checksum` is a sha256 over the model's files ("" where there are none); `size_bytes` is their size.
