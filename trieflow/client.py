@@ -109,20 +109,22 @@ class Client:
         documents: Iterable[tuple[str, DocumentBody | None]],
         *,
         on_receipt: Callable[[Receipt], None] | None = None,
+        on_written: Callable[[RecordAddress], None] = lambda address: None,
         in_flight: int = IN_FLIGHT,
         timeout: float = RECEIPT_TIMEOUT_S,
     ) -> int:
         """Write many documents (None deletes) and return how many; at most `in_flight` wait at a time.
 
-        With `on_receipt`, every receipt is awaited and handed over in this thread, in the order of arrival.
-        `timeout` is the longest time in seconds without any progress. Raises what `publish` raises; what was
-        written until then stays written.
+        With `on_receipt`, every receipt is awaited and handed over in this thread, in the order of arrival;
+        without it, `on_written` gets the address of each record once Kafka has confirmed it. `timeout` is the
+        longest time in seconds without any progress. Raises what `publish` raises; what was written until then
+        stays written.
         """
         done: SimpleQueue[Callable[[], Receipt | RecordAddress]] = SimpleQueue()
         count = under_way = 0
         for document_id, document in documents:
             while under_way >= in_flight:
-                _take(done, on_receipt, timeout)
+                _take(done, on_receipt or _nothing, on_written, timeout)
                 under_way -= 1
             if on_receipt is None:
                 written = self._send_document(document_id, document, correlation_id=None)
@@ -131,7 +133,7 @@ class Client:
                 self.publish_async(document_id, document).on_done(lambda each: done.put(each.result))
             count, under_way = count + 1, under_way + 1
         for _ in range(under_way):
-            _take(done, on_receipt, timeout)
+            _take(done, on_receipt or _nothing, on_written, timeout)
         return count
 
     @overload
@@ -271,9 +273,14 @@ def _pending(
     return Pending(key, written=written, reply=reply, decode=decode, default_timeout_s=timeout)
 
 
+def _nothing(receipt: Receipt) -> None:
+    """Nobody asked for receipts."""
+
+
 def _take(
     done: SimpleQueue[Callable[[], Receipt | RecordAddress]],
-    on_receipt: Callable[[Receipt], None] | None,
+    on_receipt: Callable[[Receipt], None],
+    on_written: Callable[[RecordAddress], None],
     timeout: float,
 ) -> None:
     try:
@@ -282,5 +289,7 @@ def _take(
         raise NoAnswerError(
             f"no receipt within {timeout:g} s. Is an indexer running? `trieflow status` shows lag and health"
         ) from None
-    if on_receipt is not None and isinstance(outcome, Receipt):
+    if isinstance(outcome, Receipt):
         on_receipt(outcome)
+    else:
+        on_written(outcome)

@@ -14,7 +14,7 @@ from streams.partitioner import partition_of
 from streams.records import Record, raise_on_error
 from streams.settings import Settings
 from trieflow.offsets import first_and_end, partition_count
-from trieflow.replies import KAFKA_LOG, NoAnswerError
+from trieflow.replies import CLIENT_CONFIG, NoAnswerError
 
 
 def find_receipt(settings: Settings, document_id: str, *, offset: int | None, timeout: float) -> Receipt:
@@ -24,7 +24,7 @@ def find_receipt(settings: Settings, document_id: str, *, offset: int | None, ti
     seconds at its end. Raises NoAnswerError, BrokerError.
     """
     topic, key = settings.topic("receipts"), document_id.encode()
-    consumer = reader(settings, logger=KAFKA_LOG)
+    consumer = reader(settings, **CLIENT_CONFIG)
     try:
         partition = partition_of(key, partition_count(consumer, settings, topic))
         place = TopicPartition(topic, partition)

@@ -29,6 +29,9 @@ from trieflow.offsets import first_and_end, partition_count
 KAFKA_LOG = logging.getLogger("trieflow.kafka")
 """Where librdkafka's own lines go (lost connections and the like); it reconnects by itself."""
 
+CLIENT_CONFIG = {"logger": KAFKA_LOG, "reconnect.backoff.ms": 10}
+"""For every client here. The default backoff of 100 ms also delays the very first connection."""
+
 _POLL_S = 0.02
 _IDLE_S = 0.1
 
@@ -113,7 +116,7 @@ class ReplyReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer = reader(settings, **{"enable.partition.eof": False, "reconnect.backoff.ms": 10, "logger": KAFKA_LOG})
+        self._consumer = reader(self._settings, **CLIENT_CONFIG, **{"enable.partition.eof": False})
         self._waiting: dict[str, Future[Record]] = {}
         self._requests: SimpleQueue[tuple[str, bytes, Future[None]]] = SimpleQueue()
         self._counts: dict[str, int] = {}

@@ -13,7 +13,7 @@ from streams.errors import BrokerError, DataError
 from streams.records import Record
 from streams.settings import Settings
 from trieflow.offsets import ASK_TIMEOUT_S
-from trieflow.replies import KAFKA_LOG, RecordAddress
+from trieflow.replies import CLIENT_CONFIG, RecordAddress
 
 _POLL_S = 0.02
 
@@ -22,7 +22,7 @@ class Writer:
     """Writes to topics, confirms in its own thread. Thread-safe; records of a key keep their order."""
 
     def __init__(self, settings: Settings) -> None:
-        self._producer = producer(settings, **{"reconnect.backoff.ms": 10, "logger": KAFKA_LOG})
+        self._producer = producer(settings, **CLIENT_CONFIG)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._confirm, name="confirmations", daemon=True)
         self._thread.start()
