@@ -24,7 +24,7 @@ from models.encoders.base import Encoded
 from state.records import Tombstone
 from state.rows import StoredIds
 from state.shard import Shard
-from streams.codec import decode_body, decode_key
+from streams.codec import decode_body, decode_key, decode_version
 from streams.errors import DataError
 from streams.events.assignments import Assignment, Modality, StampedVector
 from streams.events.base import SourceAddress
@@ -59,6 +59,11 @@ class Item:
     @property
     def is_delete(self) -> bool:
         return self.document is None and self.move is None
+
+    @property
+    def is_remote(self) -> bool:
+        """True when something has to be fetched for it."""
+        return self.document is not None and any(image.url for image in self.document.images)
 
     @property
     def source(self) -> SourceAddress:
@@ -174,8 +179,7 @@ class Commit:
     def _decode_document(item: Item) -> None:
         headers = item.record.incoming
         if item.record.value is None or headers.event_type == DELETED:
-            version = headers.text("version")
-            item.version = int(version) if version is not None and version.isdigit() else None
+            item.version = decode_version(headers)
             return
         item.document = decode_body(item.record.value, model=Document, topic="documents", headers=headers)
         item.version = item.document.version if item.document else None
@@ -184,8 +188,14 @@ class Commit:
 
     def _fetch_and_encode(self, items: Sequence[Item]) -> None:
         wanted = [item for item in items if item.document is not None and item.error is None]
-        for item, content in zip(wanted, self._tools.downloads.map(self._fetch, wanted), strict=True):
-            item.content = content
+        downloads = [
+            (item, self._tools.downloads.submit(self._fetch, item)) for item in wanted if item.is_remote
+        ]
+        for item in wanted:
+            if not item.is_remote:
+                item.content = self._fetch(item)
+        for item, download in downloads:
+            item.content = download.result()
         self._encode([item for item in wanted if item.error is None and self._may_be_new(item)])
 
     def _fetch(self, item: Item) -> Content | None:
@@ -335,7 +345,7 @@ class Commit:
         if current is None or current.deleted or move.epoch not in codebooks.trees:
             return None
         epoch_text = {e.epoch: e.semantic_id for e in epoch_ids(current.ids)}
-        leaf = Leaf(*(int(code) for code in move.to_leaf.split(".")))
+        leaf = Leaf.parse(move.to_leaf)
         if epoch_text.get(move.epoch) != move.from_id:
             return None
         ids = dict(current.ids) | {move.epoch: self._placement.allocate(move.epoch, [leaf])}

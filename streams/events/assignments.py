@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -57,7 +56,7 @@ class Assignment(Event):
     retired: list[EpochId] = Field(default_factory=list)
     modality: Modality
     vectors: list[StampedVector]
-    fields: Mapping[str, FieldValue] = Field(default_factory=dict)
+    fields: dict[str, FieldValue] = Field(default_factory=dict)
     tags: list[str] = Field(default_factory=list)
     language: str | None = None
     title: str | None = None

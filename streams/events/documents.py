@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -11,8 +10,8 @@ from pydantic import Field, StringConstraints, model_validator
 from streams.events.base import ErrorDetail, Event, LogPosition, SourceAddress
 from streams.semantic_id import SemanticIdText
 
-Scalar = bool | int | float | str
-FieldValue = Scalar | list[Scalar]
+Scalar = bool | int | float | Annotated[str, StringConstraints(max_length=10_000)]
+FieldValue = Scalar | Annotated[list[Scalar], Field(max_length=1_024)]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -61,7 +60,7 @@ class Document(Event):
     images: list[ImageSource] = Field(default_factory=list, max_length=16)
     vectors: list[GivenVector] = Field(default_factory=list, max_length=64)
     tags: list[Tag] = Field(default_factory=list, max_length=256)
-    fields: Mapping[FieldName, FieldValue] = Field(default_factory=dict, max_length=256)
+    fields: dict[FieldName, FieldValue] = Field(default_factory=dict, max_length=256)
     published_at: datetime | None = None
     version: int | None = Field(default=None, ge=0, lt=2**63)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -71,10 +70,10 @@ class Hit(Event):
     semantic_id: SemanticIdText | None
     score: float
     position: int
-    parts: Mapping[str, float] | None = None
+    parts: dict[str, float] | None = None
     levels: list[float] | None = None
     title: str | None = None
-    fields: Mapping[str, FieldValue] | None = None
+    fields: dict[str, FieldValue] | None = None
     tags: list[str] | None = None
     image: str | None = None
 
@@ -93,7 +92,7 @@ class Result(Event):
     codebook_offset: int | None = None
     fresh_to: list[LogPosition] | None = None
     newest_document_age_ms: float | None = None
-    took_ms: Mapping[str, float] | None = None
+    took_ms: dict[str, float] | None = None
     error: ErrorDetail | None = None
 
     @model_validator(mode="after")
