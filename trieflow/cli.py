@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (one clear message, no traceback), 2 wrong usage or
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,4 +106,6 @@ for part in (running, documents, searching, operating, trying):
 
 def main() -> None:
     """Run the command line of this process."""
+    # A lost connection is told by the command that it stops; librdkafka would repeat it every second.
+    logging.getLogger("trieflow.kafka").addHandler(logging.NullHandler())
     app()

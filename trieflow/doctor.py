@@ -68,15 +68,13 @@ def _java(settings: Settings) -> Finding:
 
 
 def _folder(data: Path) -> Finding:
+    place = _existing(data)
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data) as probe:
+        with tempfile.TemporaryFile(dir=place) as probe:
             probe.write(b"x")
     except OSError as error:
-        return Finding(
-            "data folder", "bad", f"cannot write in {data.absolute()}: {error.strerror}; see --data"
-        )
-    return Finding("data folder", "good", str(data.absolute()))
+        return Finding("data folder", "bad", f"cannot write in {place}: {error.strerror}; see --data")
+    return Finding("data folder", "good", f"{data.absolute()}{'' if data.exists() else ', not made yet'}")
 
 
 def _existing(data: Path) -> Path:

@@ -55,12 +55,14 @@ def run_system(
     """
     settings = settings.model_copy(update={"data": settings.data.absolute()})
     with _stop_signals() as stop, held(settings.data), _broker(settings, note) as brokers:
+        _forget_dead_workers(settings)
+        embedded = settings.brokers is None
         settings = settings.model_copy(update={"brokers": brokers})
         created: list[str] = []
         create_topics(settings, on_created=created.append)
         if created:
             note(f"created {len(created)} topics with prefix {settings.prefix!r}")
-        system = _announce(settings, brokers)
+        system = _announce(settings, brokers, embedded=embedded)
         supervisor = Supervisor(settings, plan.names(), note)
         try:
             ready = _until_ready(settings, supervisor, stop)
@@ -76,13 +78,20 @@ def run_system(
                 note(f"{name} did not stop in time and was killed; nothing is lost")
 
 
-def _announce(settings: Settings, brokers: str) -> RunningSystem:
+def _forget_dead_workers(settings: Settings) -> None:
+    """Remove what killed workers of an earlier run left, or `status` would miss them for ever."""
+    for line in workers(settings.data):
+        if line.state == "gone":
+            (settings.data / "run" / f"{line.role}-{line.worker}.json").unlink(missing_ok=True)
+
+
+def _announce(settings: Settings, brokers: str, *, embedded: bool) -> RunningSystem:
     system = RunningSystem(
         pid=os.getpid(),
         brokers=brokers,
         prefix=settings.prefix,
         partitions=settings.partitions,
-        embedded=settings.brokers != brokers,
+        embedded=embedded,
     )
     system.write(settings.data)
     return system

@@ -50,6 +50,8 @@ def up(
         return
     from trieflow.up import Plan, run_system
 
+    render.quiet_libraries()
+
     def ready(system: RunningSystem, lines: list[WorkerLine]) -> None:
         render.table(("role", "worker", "state", "pid", "health"), [_worker_row(line)[:5] for line in lines])
         _say_next(session, system, how_to_stop="Ctrl-C")

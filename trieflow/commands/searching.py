@@ -58,8 +58,8 @@ def search(
     """
     session = cast(Session, ctx.obj)
     texts, away = list(text or []), list(minus or [])
-    started = time.perf_counter()
     with session.client() as client:
+        started = time.perf_counter()
         pending = client.search_async(
             [*texts, *away],
             image=image,
