@@ -31,7 +31,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     if not output.is_terminal:
         header = [Text(name) for name in columns]
         for line in [header, *shown]:
-            output.print("\t".join(str(cell) for cell in line))
+            output.file.write("\t".join(cell.plain for cell in line) + "\n")  # rich would expand the tabs
         return
     drawn = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in shown:

@@ -81,7 +81,15 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
             return False
+        finally:
+            self._let_go()
         return True
+
+    def _let_go(self) -> None:
+        """Close the pipe to a process that has ended."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
 
     def _start(self, now: float) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,9 +110,7 @@ class WorkerProcess:
     def _bury(self, now: float) -> None:
         assert self._process is not None
         code = self._process.returncode
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+        self._let_go()
         self._deaths = 1 if now - self._started_at > _STEADY_S else self._deaths + 1
         wait = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self._deaths - 1))
         self._next_start = now + wait

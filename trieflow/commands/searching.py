@@ -13,6 +13,7 @@ from trieflow.session import Session
 
 if TYPE_CHECKING:
     from streams.events.queries import Result, SearchMode
+    from trieflow.questions import SearchOptions
     from trieflow.replies import RecordAddress
 
 MODES = ("auto", "generative", "dense", "lexical")
@@ -58,22 +59,22 @@ def search(
     """
     session = cast(Session, ctx.obj)
     texts, away = list(text or []), list(minus or [])
+    options: SearchOptions = {
+        "image": image,
+        "like": like,
+        "weights": _weights(
+            weights, texts=texts, minus=away, others=(image is not None) + (like is not None)
+        ),
+        "top_k": top_k,
+        "mode": cast("SearchMode", _mode(mode)),
+        "filter": _json_object(filter_),
+        "read_after": _positions(read_after),
+        "explain": explain or None,
+        "timeout": timeout,
+    }
     with session.client() as client:
         started = time.perf_counter()
-        pending = client.search_async(
-            [*texts, *away],
-            image=image,
-            like=like,
-            weights=_weights(
-                weights, texts=texts, minus=away, others=(image is not None) + (like is not None)
-            ),
-            top_k=top_k,
-            mode=cast("SearchMode", _mode(mode)),
-            filter=_json_object(filter_),
-            read_after=_positions(read_after),
-            explain=explain or None,
-            timeout=timeout,
-        )
+        pending = client.search_async([*texts, *away], **options)
         result = pending.result()
         took_ms = (time.perf_counter() - started) * 1_000
         asked, answered = pending.address(), pending.reply_address()

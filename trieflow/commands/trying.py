@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -16,8 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command(
         rich_help_panel="Try",
-        epilog="Example: trieflow demo --data /tmp/demo",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        epilog="Example: trieflow demo --data /tmp/demo --pictures 200",
     )(demo)
     app.command(
         rich_help_panel="Try",
@@ -26,9 +26,28 @@ def register(app: typer.Typer) -> None:
     )(bench)
 
 
-def demo(ctx: typer.Context) -> None:
-    """See it work: publish OpenMoji's pictures, ask in several languages, and show what is found."""
-    import_module("trieflow.demo").run(cast(Session, ctx.obj).settings, ctx.args)
+def demo(
+    ctx: typer.Context,
+    pictures: Annotated[
+        int | None, typer.Option(help="How many pictures (default: all, about 1,600).", min=60)
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the contact sheet in a browser.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw the contact sheet as a PNG to this path.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all figures.")] = False,
+) -> None:
+    """See it work: publish OpenMoji's pictures, ask in twelve languages, and show what is found.
+
+    Starts everything that does not run yet. Running it again is safe: what is there is answered `unchanged`.
+    """
+    from trieflow.demo import DemoOptions, run
+
+    session = cast(Session, ctx.obj)
+    run(session.settings, session.flags, DemoOptions(pictures, keep, browser, picture, as_json))
 
 
 def bench(
