@@ -27,6 +27,7 @@ import aiokafka
 import faust
 import mode
 import structlog
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
 from agents.health import Health
@@ -92,6 +93,8 @@ class PartitionRunner:
         self._next: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ends = False
+        self._abandoned = False
         self.paused = False
 
     def start(self) -> None:
@@ -121,26 +124,34 @@ class PartitionRunner:
         self._changed.set()
 
     async def drain(self) -> None:
-        """Wait until every batch that runs is handled and acked."""
-        while self._running:
-            await asyncio.sleep(0.002)
+        """Wait until every batch that runs has ended: handled and acked, or failed."""
+        while unfinished := [task for task, _ in self._running if not task.done()]:
+            await asyncio.wait(unfinished)
 
     async def stop(self) -> None:
         """Finish what runs, drop what waits, give the partition away."""
         for waiting in self.pause():
             self._runtime.forget(waiting.event)
-        await self.drain()
-        if self._task is not None:
-            self._task.cancel()
+        self._ends = True
+        self._changed.set()
+        if self._task is not None:  # not cancelled: a thread that opens would go on after `close`
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.drain()
         await self._handler.close()
+
+    def abandon(self) -> None:
+        """Let go of what runs, as a kill would: there is no more time."""
+        self._abandoned = True
+        for task in (self._task, *(task for task, _ in self._running)):
+            if task is not None:
+                task.cancel()
 
     async def _run(self) -> None:
         started = time.monotonic()
         await self._handler.open()
         await self._catch_up()
         self._runtime.opened(self._partition, seconds=time.monotonic() - started)
-        while True:
+        while not self._ends:
             batch = await self._gather()
             if batch:
                 await self._begin(batch)
@@ -150,17 +161,18 @@ class PartitionRunner:
 
     async def _catch_up(self) -> None:
         """Handle what the group calls done and state does not know: an ack can be lost, never the event."""
-        self._next.update(self._handler.next_offsets())
-        for topic, expected in list(self._next.items()):
-            records = await self._runtime.in_thread(
-                partial(self._runtime.committed_since, topic, self._partition, expected)
+        wanted = self._handler.next_offsets()
+        for topic in map(self._runtime.settings.topic, self._runtime.options.topics):
+            committed, records = await self._runtime.in_thread(
+                partial(self._runtime.committed_since, topic, self._partition, wanted.get(topic))
             )
             if records:
                 log.warning("catching up", topic=topic, partition=self._partition, records=len(records))
             for start in range(0, len(records), self._runtime.options.batch):
+                if self._ends:
+                    return
                 await self._handler.handle(records[start : start + self._runtime.options.batch])
-            if records:
-                self._next[topic] = records[-1].offset + 1
+            self._next[topic] = max(committed, wanted.get(topic, committed))
 
     async def _gather(self) -> list[_Waiting]:
         """What waits, up to the batch size; a short wait lets a batch fill when little waits."""
@@ -179,7 +191,12 @@ class PartitionRunner:
         return [self._waiting.popleft() for _ in range(count)]
 
     async def _begin(self, batch: list[_Waiting]) -> None:
-        records = await self._without_gaps([waiting.record for waiting in batch])
+        records, following = await self._without_gaps([waiting.record for waiting in batch])
+        if self.paused:  # while the missing were read: no longer waiting, not running yet
+            for waiting in batch:
+                self._runtime.forget(waiting.event)
+            return
+        self._next.update(following)
         task = asyncio.create_task(self._handle(records))
         self._running.append((task, batch))
         task.add_done_callback(lambda _: self._ack_finished())
@@ -189,7 +206,7 @@ class PartitionRunner:
             await self._handler.handle(records)
 
     async def _room_for_another(self) -> None:
-        while len(self._running) >= self._runtime.options.concurrent_batches:
+        while len(self._running) >= self._runtime.options.concurrent_batches and not self._ends:
             await asyncio.wait([self._running[0][0]])
             await asyncio.sleep(0)
 
@@ -198,23 +215,26 @@ class PartitionRunner:
         while self._running and self._running[0][0].done():
             task, batch = self._running[0]
             if task.cancelled() or task.exception() is not None:
-                self._runtime.crash_on_failure(task)
+                self._ends = True
+                if not self._abandoned:
+                    self._runtime.crash(_failure(task))
                 return
             self._running.popleft()
             for waiting in batch:
                 self._runtime.ack(waiting.event)
 
-    async def _without_gaps(self, records: list[Record]) -> list[Record]:
-        """Insert records that Faust skipped; drop those that were handled before."""
+    async def _without_gaps(self, records: list[Record]) -> tuple[list[Record], dict[str, int]]:
+        """Insert records that Faust skipped, drop those that were handled before; with the offsets to follow."""
         complete: list[Record] = []
+        following = dict(self._next)
         for record in records:
-            expected = self._next.get(record.topic)
-            if expected is not None and record.offset > expected:
+            expected = following[record.topic]
+            if record.offset > expected:
                 complete += await self._missing(record, expected)
-            if expected is None or record.offset >= expected:
+            if record.offset >= expected:
                 complete.append(record)
-                self._next[record.topic] = record.offset + 1
-        return complete
+                following[record.topic] = record.offset + 1
+        return complete, following
 
     async def _missing(self, record: Record, expected: int) -> list[Record]:
         # Legitimate gaps (compaction, transaction markers) give an empty list.
@@ -237,6 +257,11 @@ class PartitionRunner:
                 records=len(missing),
             )
         return missing
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException:
+    error = None if task.cancelled() else task.exception()
+    return error or RuntimeError("a batch was cancelled")
 
 
 class Runtime:
@@ -278,10 +303,12 @@ class Runtime:
         """Run blocking work outside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    def committed_since(self, topic: str, partition: int, start: int) -> list[Record]:
-        """The records from `start` up to what the group has committed."""
+    def committed_since(self, topic: str, partition: int, start: int | None) -> tuple[int, list[Record]]:
+        """What the group has committed, and the records from `start`, if there is one, up to it."""
         end = committed_offset(self.settings, group=self.app.conf.id, topic=topic, partition=partition)
-        return read_range(self.settings, topic=topic, partition=partition, start=start, end=end)
+        if start is None:
+            return end, []
+        return end, read_range(self.settings, topic=topic, partition=partition, start=start, end=end)
 
     def crash_on_failure(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
@@ -337,7 +364,7 @@ class Runtime:
             key=message.key,
             value=message.value,
             headers=_header_list(message.headers),
-            timestamp_ms=int((message.timestamp or 0) * 1_000),
+            timestamp_ms=round((message.timestamp or 0) * 1_000),
         )
         runner.put(_Waiting(record, event))
 
@@ -369,6 +396,13 @@ class Runtime:
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()))
         self.runners.clear()
 
+    def abandon(self) -> None:
+        """A stop has used up its time: what runs is left as a kill would leave it, and handled again."""
+        log.warning("stopped in the middle of a batch: it will be handled again", role=self.options.role)
+        for runner in self.runners.values():
+            runner.abandon()
+        self.app.consumer._unacked_messages.clear()
+
     def _report_ready(self) -> None:
         waiting = sorted(self._opening)
         self.health.set_ready("partitions", not waiting, f"opening {waiting}" if waiting else "")
@@ -390,16 +424,19 @@ class _App(faust.App):  # type: ignore[misc]
         self.add_future(self._watch())
 
     async def on_stop(self) -> None:
-        try:
-            await asyncio.wait_for(self.runtime.pause(), self.runtime.settings.grace_s)
-        except TimeoutError:
-            log.warning("stopped in the middle of a batch: it will be handled again", role=self.conf.id)
+        stop_by = time.monotonic() + self.runtime.settings.grace_s
+        await self._or_abandon(self.runtime.pause(), stop_by)
         await super().on_stop()
-        await self.runtime.close()
+        await self._or_abandon(self.runtime.close(), stop_by)
+
+    async def _or_abandon(self, ending: Awaitable[None], stop_by: float) -> None:
+        try:
+            await asyncio.wait_for(ending, max(0.0, stop_by - time.monotonic()))
+        except TimeoutError:
+            self.runtime.abandon()
 
     def end(self, error: BaseException) -> None:
-        """Crash from anywhere on the loop."""
-        self._crash(error)
+        """Crash from anywhere on the loop; that of Faust itself reaches the worker above the app."""
         self.add_future(self.crash(error))
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -407,13 +444,24 @@ class _App(faust.App):  # type: ignore[misc]
         await super()._on_partitions_revoked(revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # First: events that come before there is somebody to take them would be dropped.
+        if not self.should_stop:
+            await self._or_crash(self.runtime.assigned({tp.partition for tp in assigned}))
         await super()._on_partitions_assigned(assigned, generation_id)
-        await self.runtime.assigned({tp.partition for tp in assigned})
+
+    async def _or_crash(self, reassigning: Awaitable[None]) -> None:
+        """Faust swallows what its callbacks raise."""
+        try:
+            await reassigning
+        except Exception as error:
+            self.runtime.crash(error)
 
     async def _watch(self) -> None:
         """Beat for liveness; end the process when aiokafka's coordinator stopped in silence (B7)."""
         while not self.should_stop:
             await self.sleep(_WATCH_INTERVAL_S)
+            if self.should_stop:
+                return
             self.runtime.health.beat()
             coordinator = _coordinator(self)
             if coordinator is None:
@@ -431,7 +479,28 @@ def _coordinator(app: _App) -> Any:
 
 class _QuickConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     def __init__(self, *topics: str, **options: Any) -> None:
-        super().__init__(*topics, **options | {"fetch_max_wait_ms": FETCH_WAIT_MS})
+        ours = {"fetch_max_wait_ms": FETCH_WAIT_MS, "isolation_level": "read_committed"}
+        super().__init__(*topics, **options | ours)
+
+
+class _InOrderConsumer(Consumer):  # type: ignore[misc]
+    """Commits up to the last ack: ours come in order, and nothing below one is unhandled.
+
+    Faust looks for gaps among the acks. It misses one that is a single record wide (B3), and at one that we
+    filled it stops to commit for ever.
+    """
+
+    def _new_offset(self, tp: TP) -> int | None:
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return int(newest) + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing to remember."""
 
 
 def _build_app(runtime: Runtime) -> _App:
@@ -467,6 +536,7 @@ def _build_app(runtime: Runtime) -> _App:
         broker_max_poll_interval=600.0,
     )
     app.runtime = runtime
+    app.transport.Consumer = _InOrderConsumer
     for name in options.topics:
         _add_agent(app, settings.topic(name))
     return app
