@@ -1,4 +1,4 @@
-"""`python -m benchmarks.train_lite [prepare|measure|ship]`: about 7 minutes in all on one core."""
+"""`python -m benchmarks.train_lite [prepare|measure|ship]`: 6 to 8 minutes in all on one core."""
 
 from __future__ import annotations
 

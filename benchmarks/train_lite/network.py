@@ -96,4 +96,23 @@ def quantise(source: Path, target: Path, *, pictures: Iterable[NDArray[np.float3
         calibrate_method=CalibrationMethod.MinMax,
     )
     prepared.unlink()
-    onnx.checker.check_model(str(target))
+    model = onnx.load(target)
+    _strip(model)
+    onnx.checker.check_model(model)
+    target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes: they hold stack traces with the paths of the machine it ran on."""
+    graph = model.graph
+    for noted in (
+        model,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+    ):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
