@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.clients import reader
-from streams.dead_letters import ATTEMPTS, ERROR_HEADER_PREFIX, is_error_header
+from streams.dead_letters import ATTEMPTS, ERROR_HEADER_PREFIX, TRUNCATED, is_error_header
 from streams.errors import DataError
 from streams.headers import Headers, IncomingHeaders
 from streams.records import Record, raise_on_error
@@ -49,9 +49,19 @@ class DeadLetter:
             record=record,
             code=_text(headers, "exception") or "unknown",
             message=_text(headers, "message") or "",
-            attempts=int(headers.text(ATTEMPTS) or 0) if (headers.text(ATTEMPTS) or "0").isdigit() else 0,
+            attempts=_number(headers.values.get(ATTEMPTS, b"")),
             home=_text(headers, "topic") or default_home,
         )
+
+    def reason_to_leave(self, settings: Settings) -> str | None:
+        """Why this letter cannot be put back; None when it can."""
+        if self.attempts >= MAX_ATTEMPTS:
+            return f"failed {self.attempts} times"
+        if TRUNCATED in self.record.incoming.values:
+            return "only its beginning was kept"
+        if not self.home.startswith(settings.prefix):
+            return f"came from {self.home}, which is not ours"
+        return None
 
     def headers(self) -> Headers:
         """The original headers; the count of attempts stays."""
@@ -130,8 +140,9 @@ class _Replay:
                 next_offset = letter.record.offset + 1
                 if code is not None and letter.code != code:
                     continue
-                if letter.attempts >= MAX_ATTEMPTS:
-                    self._on_outcome(Outcome(letter, None, f"failed {letter.attempts} times"))
+                left = letter.reason_to_leave(self._settings)
+                if left is not None:
+                    self._on_outcome(Outcome(letter, None, left))
                     continue
                 count += 1
                 if dry_run:
@@ -168,9 +179,6 @@ class _Replay:
 
     def _put_back(self, writer: Writer, letter: DeadLetter) -> None:
         record = letter.record
-        if not letter.home.startswith(self._settings.prefix):
-            self._on_outcome(Outcome(letter, None, f"came from {letter.home}, which is not ours"))
-            return
         try:
             sent = writer.send(letter.home, key=record.key, value=record.value, headers=letter.headers())
         except DataError as error:
@@ -185,6 +193,11 @@ class _Replay:
         self._under_way.clear()
         place = TopicPartition(self._place.topic, self._place.partition, next_offset)
         self._consumer.commit(offsets=[place], asynchronous=False)
+
+
+def _number(text: bytes) -> int:
+    """A count in a header; 0 when a stranger wrote something else there."""
+    return int(text) if text.isdigit() and len(text) <= len(str(MAX_ATTEMPTS)) + 5 else 0
 
 
 def _text(headers: IncomingHeaders, name: str) -> str | None:
