@@ -1,0 +1,79 @@
+"""Disks that are wiped, or that come back as they were long ago: the log rebuilds what stood on them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from streams.events.queries import Hit
+from tests.recovery.invariants import assert_nothing_lost, everything
+from tests.recovery.system import System
+from tests.recovery.workload import Workload
+
+pytestmark = [pytest.mark.recovery, pytest.mark.timeout(240)]
+
+QUESTIONS = ("red boots", "green kettle and a piano", "white")
+
+
+def test_wiped_disks_of_indexer_and_searcher_are_rebuilt_with_the_same_answers(
+    new_system: Callable[..., System],
+) -> None:
+    system = new_system()
+    workload = Workload(seed=41, partitions=2)
+    system.publish(workload.take(200))
+    indexer, searcher = system.start("indexer"), system.start("searcher")
+    assert_nothing_lost(system)
+    log, before, all_before = len(system.records("assignments")), _answers(system), everything(system)
+
+    indexer.kill()
+    searcher.kill()
+    for role in ("indexer", "searcher"):
+        shutil.rmtree(system.folder(role))
+    system.start("searcher").wait_ready()
+    system.start("indexer").wait_ready()
+    assert _answers(system) == before
+    assert everything(system).keys() == all_before.keys()
+    assert len(system.records("assignments")) == log
+
+    system.publish(workload.take(100))
+    assert_nothing_lost(system)
+
+
+def test_a_shard_that_comes_back_as_it_was_long_ago_gives_no_id_twice(
+    new_system: Callable[..., System],
+) -> None:
+    system = new_system()
+    workload = Workload(seed=42, partitions=2, documents=80)
+    system.start("searcher")
+    system.publish(workload.take(60))
+    home = system.start("indexer", "home")
+    system.wait_for_receipts()
+    assert home.stop() == 0
+    old_copy = system.data / "old-copy"
+    shutil.copytree(system.folder("indexer", "home"), old_copy)
+
+    # Elsewhere the partitions go on ...
+    away = system.start("indexer", "away")
+    system.publish(workload.take(150))
+    system.wait_for_receipts()
+    assert away.stop() == 0
+
+    # ... and come back to a disk that knows nothing of it.
+    shutil.rmtree(system.folder("indexer", "home"))
+    old_copy.rename(system.folder("indexer", "home"))
+    system.start("indexer", "home")
+    system.publish(workload.take(150))
+    assert_nothing_lost(system)
+
+
+def _answers(system: System) -> list[list[tuple[str, str | None, float]]]:
+    """Hits, ids and scores (to six digits) of some questions."""
+    everything(system)  # the replica has the whole log
+    answers = [system.client.search(question, top_k=20, timeout=30.0) for question in QUESTIONS]
+    return [[_shown(hit) for hit in answer.hits or ()] for answer in answers]
+
+
+def _shown(hit: Hit) -> tuple[str, str | None, float]:
+    return hit.document_id, hit.semantic_id, round(hit.score, 6)
