@@ -42,6 +42,14 @@ def start_detached(settings: Settings, arguments: Sequence[str], *, timeout: flo
             stderr=words,
             start_new_session=True,
         )
+    try:
+        return _until_ready(child, data, log, timeout=timeout)
+    except BaseException:  # Ctrl-C does not reach a session of its own
+        child.terminate()
+        raise
+
+
+def _until_ready(child: subprocess.Popen[bytes], data: Path, log: Path, *, timeout: float) -> RunningSystem:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -50,7 +58,6 @@ def start_detached(settings: Settings, arguments: Sequence[str], *, timeout: flo
         if system is not None and system.ready:
             return system
         time.sleep(_POLL_S)
-    child.terminate()
     raise NotStartedError(f"not ready within {timeout:g} s, see {data / 'logs'}:\n{_tail(log)}")
 
 
