@@ -153,10 +153,9 @@ class EmbeddedBroker:
         shutil.rmtree(self._data / "log.new", ignore_errors=True)
         text = server_properties(log_dir="log.new", port=free_port(), controller_port=free_port())
         (self._data / "format.properties").write_text(text)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
         done = subprocess.run(
-            [*java, *tool, "--cluster-id", cluster, "--config", "format.properties"],
+            [*java, *tool, "--cluster-id", cluster_id(), "--config", "format.properties"],
             cwd=self._data,
             env=process.java_environment(),
             stdin=subprocess.DEVNULL,
@@ -219,3 +218,11 @@ def _disk_errors(data: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BrokerError(f"cannot keep the broker's data in {data}: {error}") from error
+
+
+def cluster_id() -> str:
+    """A new cluster id: 22 letters, the first of which is no `-`, that the format tool would take for an option."""
+    while True:
+        letters = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not letters.startswith("-"):
+            return letters
