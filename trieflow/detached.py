@@ -66,12 +66,15 @@ def stop_system(data: Path, *, timeout: float = _STOP_TIMEOUT_S) -> int | None:
 
     Raises NotStoppedError after `timeout` seconds.
     """
+    deadline = time.monotonic() + timeout
     system = running_system(data)
+    while system is None and is_held(data) and time.monotonic() < deadline:  # it is just starting
+        time.sleep(_POLL_S)
+        system = running_system(data)
     if system is None:
         return None
     with suppress(ProcessLookupError):
         os.kill(system.pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout
     while is_held(data):
         if time.monotonic() > deadline:
             raise NotStoppedError(

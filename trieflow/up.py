@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from streams.errors import BrokerError
 from streams.settings import Settings
 from streams.topics import create_topics
 from trieflow.running import RunningSystem, held
@@ -54,7 +53,7 @@ def run_system(
     TopicMismatchError.
     """
     settings = settings.model_copy(update={"data": settings.data.absolute()})
-    with _stop_signals() as stop, held(settings.data), _broker(settings, note) as brokers:
+    with _stop_signals() as stop, held(settings.data), _broker(settings, note) as (brokers, tick):
         _forget_dead_workers(settings)
         embedded = settings.brokers is None
         settings = settings.model_copy(update={"brokers": brokers})
@@ -65,12 +64,13 @@ def run_system(
         system = _announce(settings, brokers, embedded=embedded)
         supervisor = Supervisor(settings, plan.names(), note)
         try:
-            ready = _until_ready(settings, supervisor, stop)
+            ready = _until_ready(settings, supervisor, stop, tick)
             if ready is not None:
                 system = system.model_copy(update={"ready": True})
                 system.write(settings.data)
                 on_ready(system, ready)
             while not stop.wait(_TICK_S):
+                tick()
                 supervisor.tick()
         finally:
             note("stopping")
@@ -98,11 +98,12 @@ def _announce(settings: Settings, brokers: str, *, embedded: bool) -> RunningSys
 
 
 def _until_ready(
-    settings: Settings, supervisor: Supervisor, stop: threading.Event
+    settings: Settings, supervisor: Supervisor, stop: threading.Event, tick: Callable[[], None]
 ) -> list[WorkerLine] | None:
     """Run the workers until all of them are ready; None when a stop was asked for meanwhile."""
     asked = 0.0
     while not stop.wait(_TICK_S):
+        tick()
         supervisor.tick()
         if time.monotonic() - asked < _READY_INTERVAL_S:
             continue
@@ -115,32 +116,18 @@ def _until_ready(
 
 
 @contextmanager
-def _broker(settings: Settings, note: Callable[[str], None]) -> Iterator[str]:
-    """The broker that is named, else an embedded one that lives as long as this block."""
+def _broker(settings: Settings, note: Callable[[str], None]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Where Kafka is, and what to call often to keep it alive: nothing for a broker that is named."""
     if settings.brokers:
-        yield settings.brokers
+        yield settings.brokers, lambda: None
         return
-    try:
-        from streams.broker import EmbeddedBroker
-    except ImportError as error:
-        raise BrokerError(f"the embedded Kafka cannot be loaded: {error}") from error
-    broker = EmbeddedBroker(settings.data / BROKER_FOLDER, ephemeral=True)
-    stages = {
-        "jars": "fetching Kafka (45 MB, once)",
-        "format": "laying out Kafka's log",
-        "boot": "starting Kafka",
-    }
-    told: set[str] = set()
+    from trieflow.broker_keeper import BrokerKeeper
 
-    def progress(stage: str, share: float) -> None:
-        if stage in stages and stage not in told:
-            told.add(stage)
-            note(stages[stage])
-
+    keeper = BrokerKeeper(settings.data / BROKER_FOLDER, note)
     try:
-        yield broker.start(progress)
+        yield keeper.start(), keeper.tick
     finally:
-        broker.stop()
+        keeper.stop()
 
 
 @contextmanager

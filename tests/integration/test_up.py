@@ -77,7 +77,7 @@ def found(run: Run, text: str) -> list[str]:
     return [hit["document_id"] for hit in orjson.loads(done.stdout)["hits"]]
 
 
-def test_everything_starts_serves_survives_a_dead_worker_and_stops_in_order(run, data):
+def test_everything_starts_survives_a_dead_worker_and_a_dead_broker_and_stops_in_order(run, data):
     up = run("up", "--detach")
     assert up.returncode == 0, up.stderr
     assert "Ready. embedded Kafka" in up.stdout
@@ -91,6 +91,9 @@ def test_everything_starts_serves_survives_a_dead_worker_and_stops_in_order(run,
     os.kill(killed, signal.SIGKILL)
     until(lambda: pids(run).get("searcher", killed) != killed)
     assert found(run, "red boots") == ["boot-1"]
+
+    os.kill(running_broker(data / "broker"), signal.SIGKILL)
+    until(lambda: "boot-1" in run("search", "red boots", "--json").stdout, seconds=120)
 
     workers = [psutil.Process(pid) for pid in pids(run).values()]
     broker = psutil.Process(running_broker(data / "broker"))
