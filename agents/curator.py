@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
 from agents.replica import Replica, wait_until_ready
-from agents.shards import open_shard
+from agents.shards import CheckpointSaver, open_shard
 from agents.worker import Worker
 from models.codebooks import Codebook, fit_codebook
+from models.encoders.registry import describe_encoder
 from state.records import LogRecord
 from state.shard import Shard
 from streams.clients import transactional_producer
@@ -59,16 +60,23 @@ class Curator:
         self._settings = settings
         self._worker = worker
         self._store = ContentStore(settings.content_store)
-        # The stamp decides which vectors are fitted; the encoder's weights are not needed here after that.
-        self._stamp = worker.load_encoder().description.stamp
+        self._stamp = describe_encoder(settings.encoder).stamp
+        checkpoints = CheckpointSaver(settings, name=f"{ROLE}-{settings.worker}")
         self.shard: Shard = open_shard(
             settings.role_folder(ROLE) / "replica",
             settings=settings,
             cluster=cluster_id(settings),
             stamp=self._stamp,
+            checkpoint=checkpoints.folder,
         )
         self.codebooks = CodebookLog(settings, self._store, stamp=self._stamp)
-        self.replica = Replica(settings, self.shard, sensor=worker.sensor, on_records=self._note_completions)
+        self.replica = Replica(
+            settings,
+            self.shard,
+            sensor=worker.sensor,
+            on_records=self._note_completions,
+            checkpoints=checkpoints,
+        )
         self._completed_at: dict[int, dict[int, int]] = {}
         self._producer = transactional_producer(
             settings, transactional_id=f"{settings.prefix}curator", timeout_s=TRANSACTION_S

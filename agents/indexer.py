@@ -18,7 +18,7 @@ from agents.partition_log import PartitionLog
 from agents.placement import Placement
 from agents.preparation import Preparer
 from agents.runtime import Runtime, RuntimeOptions
-from agents.shards import open_shard
+from agents.shards import CheckpointSaver, open_shard
 from agents.worker import Worker
 from state.columns import SharedMemory
 from state.shard import Shard
@@ -49,6 +49,7 @@ class Partition:
         self._commit: Commit | None = None
         self._placement: Placement | None = None
         self._scanned: tuple[list[int], str] = ([], "")
+        self._checkpoints = CheckpointSaver(indexer.settings, name=f"{ROLE}/{partition}")
 
     async def open(self) -> None:
         await self._indexer.runtime.in_thread(self._take)
@@ -57,6 +58,9 @@ class Partition:
         assert self._commit is not None
         commit, codebooks = self._commit, self._indexer.codebooks.current
         await self._indexer.runtime.in_thread(lambda: commit(records, codebooks))
+        if self._shard is not None and self._checkpoints.is_due:
+            shard = self._shard
+            await self._indexer.runtime.in_thread(lambda: self._checkpoints.save(shard))
 
     async def between_batches(self) -> bool:
         """Give documents their ids in a new epoch; True while there is more to do."""
@@ -86,6 +90,7 @@ class Partition:
             cluster=self._indexer.cluster,
             stamp=self._indexer.tools.encoding.description.stamp,
             memory=self._indexer.memory,
+            checkpoint=self._checkpoints.folder,
         )
         self._replay(shard)
         self._placement = Placement(shard, partition=self._partition, partitions=settings.partitions)

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from agents.assignment_log import read_log_record
 from agents.sensors import Sensor
+from agents.shards import CheckpointSaver
 from state.records import LogRecord
 from state.shard import Shard
 from streams.clients import reader
@@ -48,6 +49,7 @@ class Replica:
         sensor: Sensor,
         on_records: OnRecords = lambda records, timestamps: None,
         on_advance: Callable[[], None] = lambda: None,
+        checkpoints: CheckpointSaver | None = None,
     ) -> None:
         self.positions = {p: shard.position(p) for p in range(settings.partitions)}
         self.failure: Exception | None = None
@@ -56,6 +58,7 @@ class Replica:
         self._sensor = sensor
         self._on_records = on_records
         self._on_advance = on_advance
+        self._checkpoints = checkpoints
         self._ends: dict[int, int] = {}
         self._stopping = threading.Event()
         self._touched = time.monotonic()
@@ -133,6 +136,8 @@ class Replica:
         if time.monotonic() - self._touched > _TOUCH_S:
             self._touched = time.monotonic()
             self._shard.apply([])
+        if self._checkpoints is not None and self._checkpoints.is_due:
+            self._checkpoints.save(self._shard)
 
 
 def _read(consumer: Consumer) -> list[Message]:

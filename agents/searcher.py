@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +20,17 @@ import structlog
 from cachetools import TTLCache
 
 from agents import crash_points
-from agents.asks import Ask, answer, failure, impression, read_ask
+from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
 from agents.codebook_log import CodebookLog
 from agents.content_store import ContentStore
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
-from agents.outbox import Outbox, Outgoing
+from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica
 from agents.runtime import Runtime, RuntimeOptions
 from agents.searching import Found, QueryVector, Searching
-from agents.shards import open_shard
+from agents.shards import CheckpointSaver, open_shard
 from agents.worker import Worker
 from models.encoders.base import Part, TextPart
 from state.live_documents import live_document, stored_documents
@@ -49,6 +50,7 @@ T = TypeVar("T")
 
 ROLE = "searcher"
 THREADS = 4
+PICTURE_THREADS = 16
 CONCURRENT_BATCHES = 64
 FILL_BATCH = 256
 _TOPIC_CHECK_S = 30.0
@@ -95,11 +97,13 @@ class Searcher:
         )
         self._fetcher = Fetcher(self._settings.content)
         self._index = LiveIndex(description.dimension)
+        checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
         self._shard = open_shard(
             self._settings.role_folder(ROLE) / "replica",
             settings=self._settings,
             cluster=cluster_id(self._settings),
             stamp=description.stamp,
+            checkpoint=checkpoints.folder,
         )
         self._searching = Searching(self._settings, encoder=description, index=self._index, shard=self._shard)
         self._codebooks = CodebookLog(self._settings, store, stamp=description.stamp)
@@ -109,10 +113,14 @@ class Searcher:
             sensor=worker.sensor,
             on_records=self._take,
             on_advance=self._switch_epoch,
+            checkpoints=checkpoints,
         )
         self._outbox = Outbox(self._settings)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
+        # Apart from the searches: a picture behind a slow address must not hold up other queries.
+        self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="query-picture")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
+        self._topics_lock = threading.Lock()
         self._user_key = _user_key(self._settings)
         self.runtime = Runtime(
             self._settings,
@@ -221,7 +229,10 @@ class Searcher:
             outgoing = failure(record, wrapped, self._settings)
         if __debug__:
             crash_points.reached("mid-answer")
-        await self._outbox.send(outgoing)
+        try:
+            await self._outbox.send(outgoing)
+        except RefusedError as refusal:
+            await self._outbox.send(not_taken(record, refusal, self._settings))
         if __debug__:
             crash_points.reached("after-answer")
 
@@ -238,11 +249,16 @@ class Searcher:
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
         shown = self._impression(ask, found, vectors, codebook_offset=codebooks.offset)
-        return [answer(ask, result), impression(ask, shown, self._settings)]
+        outgoing = [answer(ask, result), impression(ask, shown, self._settings)]
+        check_size(outgoing)
+        return outgoing
 
     async def _wait_for_replica(self, ask: Ask) -> None:
         """`read_after`: wait for the log, at most as long as the deadline and the setting allow."""
         wanted = ask.query.read_after or []
+        if any(position.partition >= self._settings.partitions for position in wanted):
+            message = f"the log has {self._settings.partitions} partitions, counted from 0"
+            raise DataError("schema", message, field="read_after")
         patience_s = min(ask.remaining_s, self._settings.search.read_after_wait_s)
         deadline = time.monotonic() + patience_s
         while not self._replica.has(wanted):
@@ -283,7 +299,7 @@ class Searcher:
             data = picture_bytes(image, fetcher=self._fetcher, settings=self._settings.content, field=field)
             return self._preparer.picture(data, field=field)
 
-        return await self._in_thread(decoded)
+        return await asyncio.get_running_loop().run_in_executor(self._pictures, decoded)
 
     def _result(self, ask: Ask, found: Found, took: Mapping[str, float], *, codebook_offset: int) -> Result:
         newest = self._index.newest_arrival
@@ -334,9 +350,12 @@ class Searcher:
         return hmac.new(self._user_key, user_id.encode(), hashlib.sha256).hexdigest()
 
     def _topic_exists(self, name: str) -> bool:
-        known = self._topics.get(name)
+        with self._topics_lock:
+            known = self._topics.get(name)
         if known is None:
-            known = self._topics[name] = self._outbox.topic_exists(name)
+            known = self._outbox.topic_exists(name)
+            with self._topics_lock:
+                self._topics[name] = known
         return known
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

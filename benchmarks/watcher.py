@@ -11,7 +11,7 @@ from types import TracebackType
 
 from agents.replica import Replica, wait_until_ready
 from agents.sensors import Sensor
-from models.encoders.registry import load_encoder
+from models.encoders.registry import describe_encoder
 from state.live_documents import live_document
 from state.live_index import LiveIndex
 from state.records import LogRecord
@@ -23,7 +23,7 @@ class Watcher:
     """Follows the index log exactly as a searcher does; `seen` has the moment each document became findable."""
 
     def __init__(self, settings: Settings) -> None:
-        description = load_encoder(settings.encoder).description
+        description = describe_encoder(settings.encoder)
         self.stamp, self.dimension = description.stamp, description.dimension
         self.seen: dict[str, float] = {}
         self._last = 0.0

@@ -97,6 +97,13 @@ class PrivacySettings(Section):
     )
 
 
+class CheckpointSettings(Section):
+    """Copies of shards that shorten a rebuild after a lost disk. Off without a folder."""
+
+    folder: Path | None = Field(default=None, description="best on another disk than the data folder")
+    every_s: float = Field(default=600.0, gt=0)
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535, description="0: any free port, written to the data folder")
@@ -140,6 +147,7 @@ class Settings(BaseSettings):
     indexer: IndexerSettings = IndexerSettings()
     search: SearchSettings = SearchSettings()
     privacy: PrivacySettings = PrivacySettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     health: HealthSettings = HealthSettings()
     retention: RetentionSettings = RetentionSettings()
 

@@ -10,7 +10,7 @@ from models.encoders.hash import DEFAULT_DIMENSION, HashEncoder
 from streams.errors import ModelError
 
 if TYPE_CHECKING:
-    from models.encoders.base import Encoder
+    from models.encoders.base import Encoder, EncoderDescription
     from models.encoders.cached import VectorStore
 
 _HASH = re.compile(r"hash(?::(\d{1,5}))?")
@@ -27,6 +27,18 @@ def load_encoder(name: str, *, threads: int = 1, cache: VectorStore | None = Non
     """
     encoder = _loaded(name, threads)
     return encoder if cache is None else CachedEncoder(encoder, cache)
+
+
+def describe_encoder(name: str) -> EncoderDescription:
+    """The description of an encoder; `lite` and `hash` are described without loading their weights.
+
+    Raises `ModelError` as `load_encoder` does.
+    """
+    if name == "lite":
+        from models.encoders.lite_weights.manifest import LiteManifest
+
+        return LiteManifest.load().description()
+    return _loaded(name, 1).description
 
 
 def _loaded(name: str, threads: int) -> Encoder:
