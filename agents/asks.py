@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agents.outbox import Outgoing
+from agents.outbox import Outgoing, RefusedError
 from streams.codec import decode_body, decode_key
-from streams.dead_letters import dead_letter_headers
+from streams.dead_letters import dead_letter
 from streams.errors import DataError
 from streams.events.base import ErrorDetail
 from streams.events.impressions import Impression
 from streams.events.queries import Query, Result
 from streams.headers import DEADLINE, REPLY_TO, TYPES, Headers, cloud_event, derived_id
 from streams.records import Record
-from streams.settings import Settings
+from streams.settings import KIB, MIB, Settings
 from streams.topics import DLQ
 
 SOURCE = "trieflow/searcher"
 NO_DEAD_LETTER = frozenset({"expired", "not_yet", "unknown_document", "incompatible_model"})
 """Failures of a well-formed query: its sender is told, an operator has nothing to mend."""
+ANSWER_LIMIT = 3 * MIB + 512 * KIB
+"""Bytes of an answer, or of an impression; their topics take a little more."""
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def _reply_topic(name: str | None, settings: Settings, topic_exists: Callable[[s
         raise DataError(
             "bad_reply_to", f"reply-to may be {default} or a topic under {default}. ", field=REPLY_TO
         )
-    if not topic_exists(name):
+    # Clients differ in what they do with names that Kafka forbids: none of them may see one.
+    if not _TOPIC_NAME.fullmatch(name) or not topic_exists(name):
         raise DataError("bad_reply_to", f"there is no topic {name[:249]}", field=REPLY_TO)
     return name
 
@@ -71,7 +76,7 @@ def _deadline(text: str | None, record: Record, settings: Settings) -> float:
         return arrived + settings.search.deadline_s
     try:
         return int(text) / 1_000
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError("schema", "the deadline is milliseconds since the epoch", field=DEADLINE) from error
 
 
@@ -89,6 +94,22 @@ def impression(ask: Ask, shown: Impression, settings: Settings) -> Outgoing:
         extra=ask.record.incoming.passed_on(),
     )
     return Outgoing(settings.topic("impressions"), ask.query_id.encode(), shown.to_json(), headers)
+
+
+def check_size(outgoing: list[Outgoing]) -> None:
+    """Raise DataError `too_large` for an answer that its topic would not take."""
+    if any(len(each.value or b"") > ANSWER_LIMIT for each in outgoing):
+        raise DataError(
+            "too_large", f"the answer is over {ANSWER_LIMIT} bytes; ask for fewer hits", field="top_k"
+        )
+
+
+def not_taken(record: Record, refusal: RefusedError, settings: Settings) -> list[Outgoing]:
+    """The failure for an answer that the reply topic refused. Raises `refusal` when that topic is our own."""
+    if _reply_name(record) in (None, "results", settings.topic("results")):
+        raise refusal
+    error = DataError("bad_reply_to", f"the topic does not take the answer: {refusal}", field=REPLY_TO)
+    return failure(record, error, settings)
 
 
 def failure(record: Record, error: DataError, settings: Settings) -> list[Outgoing]:
@@ -110,22 +131,19 @@ def failure(record: Record, error: DataError, settings: Settings) -> list[Outgoi
 
 
 def _usable_reply_topic(record: Record, error: DataError, settings: Settings) -> str:
-    name, default = record.incoming.text(REPLY_TO), settings.topic("results")
+    name, default = _reply_name(record), settings.topic("results")
     if error.code in ("bad_reply_to", "bad_key") or name is None or not name.startswith(default + "."):
         return default
     return name
 
 
+def _reply_name(record: Record) -> str | None:
+    return record.incoming.text(REPLY_TO)
+
+
 def _dead_letter(record: Record, error: DataError) -> Outgoing:
-    headers = dead_letter_headers(
-        original=record.headers,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        error=error,
-        stage="answer",
-    )
-    return Outgoing(record.topic + DLQ, record.key, record.value, headers)
+    value, headers = dead_letter(record, error, stage="answer")
+    return Outgoing(record.topic + DLQ, record.key, value, headers)
 
 
 def _result(

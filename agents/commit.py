@@ -34,9 +34,13 @@ from streams.headers import DELETED, derived_id
 from streams.partitioner import partition_of
 from streams.records import Record
 from streams.semantic_id import Leaf
-from streams.settings import Settings
+from streams.settings import KIB, MIB, Settings
+from streams.topics import DEAD_LETTER_LIMIT
 
 log = structlog.get_logger()
+
+ENTRY_LIMIT = DEAD_LETTER_LIMIT - 256 * KIB
+"""Bytes of a log entry; the topic takes a little more, for key and headers."""
 
 
 @dataclass
@@ -307,6 +311,10 @@ class Commit:
                 outcomes.rejected(item)
                 return None
         entry = self._assignment(item, current, codebooks)
+        if _is_too_large(item, entry):
+            item.error = DataError("too_large", "the document and its vectors do not fit into one log record")
+            outcomes.rejected(item)
+            return None
         outcomes.assigned(item, entry, updated=known)
         return entry
 
@@ -392,6 +400,13 @@ def _applied(items: Sequence[Item]) -> dict[str, int]:
     for item in items:
         applied[item.record.topic] = max(item.record.offset, applied.get(item.record.topic, -1))
     return applied
+
+
+def _is_too_large(item: Item, entry: LogEntry) -> bool:
+    """Small bodies cannot outgrow the log: numbers are written out at most four times as long as they came."""
+    if len(item.record.value or b"") <= MIB:
+        return False
+    return len(entry.value() or b"") > ENTRY_LIMIT
 
 
 def _is_older(version: int | None, current: StoredIds) -> bool:

@@ -26,8 +26,23 @@ class Outgoing:
     partition: int | None = None
 
 
+class RefusedError(BrokerError):
+    """Kafka will never take this record: too large for its topic, not allowed, or no such topic."""
+
+
+_REFUSALS = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_RECORD,
+}
+
+
 class Outbox:
-    """`send` returns when the brokers have confirmed every record. Raises BrokerError when they have not.
+    """`send` returns when the brokers have confirmed every record. Raises BrokerError when they have not,
+    RefusedError when they never will.
 
     Guarantee: at least once; the broker drops what the producer itself repeats (idempotence, KIP-98).
     """
@@ -60,7 +75,7 @@ class Outbox:
         delivery: asyncio.Future[None] = loop.create_future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            loop.call_soon_threadsafe(_settle, delivery, error)
+            loop.call_soon_threadsafe(_settle, delivery, error, record.topic)
 
         place = {} if record.partition is None else {"partition": record.partition}
         while True:
@@ -77,17 +92,22 @@ class Outbox:
             except BufferError:
                 self._producer.poll(0.05)
             except KafkaException as error:
-                raise BrokerError(f"cannot write to {record.topic}: {error}") from error
+                raise _translated(error.args[0], record.topic) from error
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
             self._producer.poll(0.1)
 
 
-def _settle(delivery: asyncio.Future[None], error: KafkaError | None) -> None:
+def _settle(delivery: asyncio.Future[None], error: KafkaError | None, topic: str) -> None:
     if delivery.done():
         return
     if error is None:
         delivery.set_result(None)
     else:
-        delivery.set_exception(BrokerError(f"Kafka did not take an answer: {error.str()}"))
+        delivery.set_exception(_translated(error, topic))
+
+
+def _translated(error: KafkaError, topic: str) -> BrokerError:
+    kind = RefusedError if error.code() in _REFUSALS else BrokerError
+    return kind(f"cannot write to {topic}: {error.str()}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agents.assignment_log import LogEntry, epoch_ids
 from agents.partition_log import DeadLetter, Outputs, PendingReceipt
 from state.rows import StoredIds
-from streams.dead_letters import dead_letter_headers
+from streams.dead_letters import dead_letter
 from streams.errors import DataError
 from streams.events.base import ErrorDetail
 from streams.events.documents import Receipt, ReceiptStatus
@@ -55,15 +55,8 @@ class Outcomes:
         error = item.error
         assert error is not None
         record = item.record
-        headers = dead_letter_headers(
-            original=record.headers,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            error=error,
-            stage=item.stage,
-        )
-        self.outputs.dead_letters.append(DeadLetter(record.topic + DLQ, record.key, record.value, headers))
+        value, headers = dead_letter(record, error, stage=item.stage)
+        self.outputs.dead_letters.append(DeadLetter(record.topic + DLQ, record.key, value, headers))
         self._tools.sensor.dead_letter(item.topic, error.code)
         if item.move is None and item.topic == "documents":
             self._receipt(item, "rejected", error=error)

@@ -115,6 +115,10 @@ class Preparer:
         """Decode pictures, keep a thumbnail, split long texts. Raises DataError."""
         document = content.document
         given = tuple(self._given(v, position) for position, v in enumerate(document.vectors))
+        if given and all(kind == "raw" for kind, _ in given):
+            raise DataError(
+                "schema", "raw features rerank; bring a vector to find by as well", field="vectors"
+            )
         pictures = [self.picture(data, field=f"images.{n}") for n, data in enumerate(content.pictures)]
         image = self._keep_thumbnail(pictures[0]) if pictures else None
         if given:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -9,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from streams.errors import DataError
-from streams.headers import ACCEPTED_TYPES, IncomingHeaders
+from streams.headers import ACCEPTED_TYPES, DELETED, IncomingHeaders
 from streams.settings import MIB
 
 MAX_MESSAGE = 4 * MIB
@@ -37,7 +39,7 @@ def decode_key(key: bytes | None) -> str:
 def decode_body(
     value: bytes, *, model: type[M], topic: str, headers: IncomingHeaders, limit: int = MAX_MESSAGE
 ) -> M | None:
-    """Read a body into `model`; None for a structured CloudEvent whose data is null (a delete).
+    """Read a body into `model`; None for a structured CloudEvent that deletes (data is null, or by its type).
 
     `topic` is the short name, as in `documents`. Raises DataError: `too_large`, `too_deep`, `not_json`,
     `unknown_type`, `schema` (with the field).
@@ -53,11 +55,21 @@ def decode_body(
         raise DataError(
             "unknown_type", f"ce_type {kind[:200]!r} does not belong on this topic; use {accepted}"
         )
-    if headers.is_structured and data is None:
+    if headers.is_structured and (data is None or kind == DELETED):
         return None
     if not isinstance(data, Mapping):
         raise DataError("schema", f"the body must be a JSON object, not {type(data).__name__}")
     return _validate(model, data)
+
+
+def decode_version(headers: IncomingHeaders) -> int | None:
+    """The version of a delete, which has no body to carry it: header `version`. Raises DataError `schema`."""
+    text = headers.text("version")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        raise DataError("schema", "a version is a whole number below 2**63", field="version")
+    return int(text)
 
 
 def _load(value: bytes) -> Any:
@@ -98,7 +110,21 @@ def _unwrap(data: Any) -> tuple[str, Any]:
         )
     if data.get("specversion") != "1.0":
         raise DataError("schema", "only CloudEvents 1.0 is understood", field="specversion")
-    return data["type"], data.get("data")
+    return data["type"], _event_data(data)
+
+
+def _event_data(event: Mapping[str, Any]) -> Any:
+    """`data`, or `data_base64` decoded. Only an explicit null deletes: a forgotten name must not."""
+    if "data" in event:
+        return event["data"]
+    if event["type"] == DELETED:
+        return None
+    if not isinstance(event.get("data_base64"), str):
+        raise DataError("schema", "the event has no data; to delete a document send null", field="data")
+    try:
+        return _load(base64.b64decode(event["data_base64"], validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise DataError("schema", f"the data is not base64: {error}", field="data_base64") from error
 
 
 def _validate(model: type[M], data: Mapping[str, Any]) -> M:

@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
 
 from streams.errors import DataError
 from streams.headers import Headers
+from streams.records import Record
+from streams.settings import KIB, MIB
 
 ERROR_HEADER_PREFIX = "__streams.errors."
-ATTEMPTS, STAGE = "x-attempts", "x-stage"
+ATTEMPTS, STAGE, TRUNCATED = "x-attempts", "x-stage", "x-truncated-from"
+
+VERBATIM_LIMIT = 4 * MIB + 512 * KIB
+"""Bytes of key, value and headers that a dead letter keeps as they came; its topic takes a little more."""
+_REMAINDER = 64 * KIB
 _HEADER_LIMIT = 4_000
+_ATTEMPT_DIGITS = 6
 
 
-def dead_letter_headers(
-    *,
-    original: Iterable[tuple[str, bytes]],
-    topic: str,
-    partition: int,
-    offset: int,
-    error: DataError,
-    stage: str,
-) -> Headers:
-    """The headers of a dead letter: the original ones, then where it came from and why it is here."""
-    kept = [(name, value) for name, value in original if not is_error_header(name)]
-    attempts = next((int(v) for n, v in original if n == ATTEMPTS and v.isdigit()), 0)
-    cause = error.__cause__
-    trace = "".join(traceback.format_exception(cause)) if cause else ""
-    facts = {
-        "topic": topic,
-        "partition": str(partition),
-        "offset": str(offset),
-        "exception": error.code,
-        "message": error.message,
-        "stacktrace": trace,
-    }
-    headers = [(ERROR_HEADER_PREFIX + name, text.encode()[:_HEADER_LIMIT]) for name, text in facts.items()]
-    return [*kept, *headers, (ATTEMPTS, str(attempts + 1).encode()), (STAGE, stage.encode())]
+def dead_letter(record: Record, error: DataError, *, stage: str) -> tuple[bytes | None, Headers]:
+    """Value and headers of a dead letter: all as it came, then where it came from and why it is here.
+
+    A record over `VERBATIM_LIMIT` (compression brings such through the limit of a topic) leaves only the
+    beginnings of its parts, and the header `x-truncated-from` tells the size of its value.
+    """
+    value = record.value
+    kept = [(name, content) for name, content in record.headers if not is_error_header(name)]
+    if _size(record, kept) > VERBATIM_LIMIT:
+        kept = [(name, content[:_HEADER_LIMIT]) for name, content in kept[: _REMAINDER // _HEADER_LIMIT]]
+        kept.append((TRUNCATED, str(len(value or b"")).encode()))
+        value = value and value[:_REMAINDER]
+    attempts = (ATTEMPTS, str(_attempts(record) + 1).encode())
+    return value, [*kept, *_facts(record, error), attempts, (STAGE, stage.encode())]
 
 
 def is_error_header(name: str) -> bool:
     """True for headers that a replay strips (the attempt count stays)."""
     return name.startswith(ERROR_HEADER_PREFIX) or name in (STAGE, ATTEMPTS)
+
+
+def _size(record: Record, headers: Headers) -> int:
+    parts = [
+        record.key,
+        record.value,
+        *(part for name, content in headers for part in (name.encode(), content)),
+    ]
+    return sum(len(part) for part in parts if part is not None)
+
+
+def _attempts(record: Record) -> int:
+    """How often it was tried before. A stranger may have written anything there."""
+    text = next((content for name, content in record.headers if name == ATTEMPTS), b"")
+    return int(text) if text.isdigit() and len(text) <= _ATTEMPT_DIGITS else 0
+
+
+def _facts(record: Record, error: DataError) -> Headers:
+    cause = error.__cause__
+    facts = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "exception": error.code,
+        "message": error.message,
+        "stacktrace": "".join(traceback.format_exception(cause)) if cause else "",
+    }
+    return [
+        (ERROR_HEADER_PREFIX + name, text.encode("utf-8", "replace")[:_HEADER_LIMIT])
+        for name, text in facts.items()
+    ]

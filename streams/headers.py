@@ -14,6 +14,8 @@ NAMESPACE = uuid.UUID("6f0f7a52-7f64-5c1b-9d0e-2f3a1c7b9e44")
 STRUCTURED = "application/cloudevents+json"
 CORRELATION_ID, REPLY_TO, DEADLINE = "correlation-id", "reply-to", "deadline"
 _PASSED_ON = ("traceparent", "tracestate", CORRELATION_ID)
+PASSED_ON_LIMIT = 1_024
+"""Bytes of a header that outputs repeat. A longer one stays behind, or one event could outgrow our topics."""
 
 TYPES: Mapping[str, str] = {
     "documents": "trieflow.document.published.v1",
@@ -36,7 +38,10 @@ ACCEPTED_TYPES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class IncomingHeaders:
-    """The headers of a record that mean something to us; the first of equal names counts."""
+    """The headers of a record that mean something to us.
+
+    The first of equal names counts; a null or empty value is as no header.
+    """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -47,7 +52,7 @@ class IncomingHeaders:
         items = headers.items() if isinstance(headers, Mapping) else headers or ()
         values: dict[str, bytes] = {}
         for name, value in items:
-            if value is not None:
+            if value:
                 values.setdefault(name.lower(), value.encode() if isinstance(value, str) else bytes(value))
         return cls(values)
 
@@ -66,7 +71,8 @@ class IncomingHeaders:
 
     def passed_on(self) -> Headers:
         """Trace and correlation headers, which every output repeats."""
-        return [(name, self.values[name]) for name in _PASSED_ON if name in self.values]
+        kept = [(name, self.values[name]) for name in _PASSED_ON if name in self.values]
+        return [(name, value) for name, value in kept if len(value) <= PASSED_ON_LIMIT]
 
 
 def derived_id(*, topic: str, partition: int, offset: int, operation: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 CATEGORY_BITS, SUBCATEGORY_BITS, CLUSTER_BITS, INSTANCE_BITS = 4, 8, 12, 16
 CATEGORIES, SUBCATEGORIES = 1 << CATEGORY_BITS, 1 << SUBCATEGORY_BITS
@@ -16,6 +16,17 @@ CLUSTERS, INSTANCES = 1 << CLUSTER_BITS, 1 << INSTANCE_BITS
 LEVEL_SIZES = (CATEGORIES, SUBCATEGORIES, CLUSTERS, INSTANCES)
 
 SemanticIdText = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,3}\.\d{1,4}\.\d{1,5}$")]
+
+
+def _checked_leaf(text: str) -> str:
+    Leaf.parse(text)
+    return text
+
+
+LeafText = Annotated[
+    str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,3}\.\d{1,4}$"), AfterValidator(_checked_leaf)
+]
+"""A leaf as text whose numbers are in their ranges: a number too large would run into its neighbour."""
 
 
 class Leaf(NamedTuple):
@@ -35,6 +46,14 @@ class Leaf(NamedTuple):
         cluster = code & (CLUSTERS - 1)
         subcategory = code >> CLUSTER_BITS & (SUBCATEGORIES - 1)
         return cls(code >> (CLUSTER_BITS + SUBCATEGORY_BITS), subcategory, cluster)
+
+    @classmethod
+    def parse(cls, text: str) -> Leaf:
+        """Read `c.s.k`. Raises ValueError when a number is missing or out of its range."""
+        numbers = parse_prefix(text)
+        if len(numbers) != len(LEVEL_SIZES) - 1:
+            raise ValueError(f"a leaf has three numbers, as 3.17.402, not {text!r}")
+        return cls(*numbers)
 
     def __str__(self) -> str:
         return f"{self.category}.{self.subcategory}.{self.cluster}"

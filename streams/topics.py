@@ -85,7 +85,9 @@ def cluster_id(settings: Settings) -> str:
     try:
         return str(AdminClient(client_config(settings)).list_topics(timeout=_WAIT_S).cluster_id)
     except KafkaException as error:
-        raise BrokerError(f"no answer from Kafka at {settings.brokers}: {error}. Run `trieflow doctor`.") from error
+        raise BrokerError(
+            f"no answer from Kafka at {settings.brokers}: {error}. Run `trieflow doctor`."
+        ) from error
 
 
 def check_topics(settings: Settings) -> list[TopicState]:

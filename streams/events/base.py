@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Event(BaseModel):
@@ -18,7 +18,7 @@ class Event(BaseModel):
 class LogPosition(Event):
     """A place in a topic: `offset` (inclusive) of `partition`."""
 
-    partition: int
+    partition: int = Field(ge=0, lt=2**31)
     offset: int
 
 

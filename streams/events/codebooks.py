@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from streams.events.base import Event, LogPosition
+from streams.semantic_id import LeafText, SemanticIdText
 
 ACTIVE_KEY = "active"
 
@@ -46,7 +47,7 @@ class Move(Event):
     """Give this document an id in that leaf. Key: document id. Idempotent."""
 
     document_id: str
-    from_id: str
-    to_leaf: str
+    from_id: SemanticIdText
+    to_leaf: LeafText
     epoch: int
     codebook_offset: int

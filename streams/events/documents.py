@@ -5,13 +5,33 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from streams.events.base import ErrorDetail, Event, LogPosition, SourceAddress
 from streams.semantic_id import SemanticIdText
 
-Scalar = bool | int | float | Annotated[str, StringConstraints(max_length=10_000)]
-FieldValue = Scalar | Annotated[list[Scalar], Field(max_length=1_024)]
+MAX_FIELD_TEXT = 10_000
+MAX_FIELD_LIST = 1_024
+
+
+def _checked_field_value(value: object) -> object:
+    """One clear message in place of one for each type that a value might have had."""
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, bool | int | float | str) for each in values):
+        raise ValueError("a field holds a text, a number, true or false, or a list of such")
+    if len(values) > MAX_FIELD_LIST:
+        raise ValueError(f"a field holds at most {MAX_FIELD_LIST:,} values")
+    if any(isinstance(each, str) and len(each) > MAX_FIELD_TEXT for each in values):
+        raise ValueError(
+            f"a text in a field has at most {MAX_FIELD_TEXT:,} characters; longer ones go to 'text'"
+        )
+    return value
+
+
+Scalar = bool | int | float | Annotated[str, StringConstraints(max_length=MAX_FIELD_TEXT)]
+FieldValue = Annotated[
+    Scalar | Annotated[list[Scalar], Field(max_length=MAX_FIELD_LIST)], BeforeValidator(_checked_field_value)
+]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
