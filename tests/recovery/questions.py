@@ -57,15 +57,11 @@ class Questions:
         self.asked.append(query_id)
 
     def results(self) -> dict[str, list[Result]]:
-        """Waits until every question has a result; then all results, by query id."""
-        eventually(
-            lambda: len(self._found()) >= len(self.asked),
-            ANSWER_S,
-            what="every query has an answer or a failure",
-        )
+        """Waits until every question has a result; then all their results, by query id."""
+        answered = "every query has an answer or a failure"
+        eventually(lambda: self._found().keys() >= set(self.asked), ANSWER_S, what=answered)
         found = self._found()
-        assert found.keys() == set(self.asked)
-        return found
+        return {query_id: found[query_id] for query_id in self.asked}
 
     def _found(self) -> dict[str, list[Result]]:
         found = defaultdict(list)

@@ -1,0 +1,52 @@
+"""The broker goes away in the middle of the work and comes back: workers survive, or are started again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.broker import EmbeddedBroker
+from tests.recovery.invariants import assert_nothing_lost
+from tests.recovery.processes import Supervisor
+from tests.recovery.questions import Questions, assert_repeats_are_recognised
+from tests.recovery.system import System
+from tests.recovery.workload import Workload
+
+pytestmark = [pytest.mark.recovery, pytest.mark.timeout(280)]
+
+AWAY_S = 20.0
+
+
+def stopped_for_a_while(broker: EmbeddedBroker) -> None:
+    broker.stop()
+    time.sleep(AWAY_S)
+    broker.start()
+
+
+def killed(broker: EmbeddedBroker) -> None:
+    broker.kill()
+    broker.start()
+
+
+@pytest.mark.parametrize("goes_away", [stopped_for_a_while, killed])
+def test_a_broker_that_goes_away_and_comes_back_costs_time_and_nothing_else(
+    own_broker: Callable[..., EmbeddedBroker], tmp_path: Path, goes_away: Callable[[EmbeddedBroker], None]
+) -> None:
+    broker = own_broker()
+    with System(broker.start(), tmp_path / "system") as system:
+        indexer = Supervisor(lambda: system.start("indexer"))
+        searcher = Supervisor(lambda: system.start("searcher"))
+        with indexer, searcher:
+            searcher.process.wait_ready()
+            questions = Questions(system, deadline_s=200.0)
+            with system.load(Workload(seed=51, partitions=2)), questions.under_way(rate=5):
+                system.wait_until_dealt_with()
+                goes_away(broker)
+                system.wait_until_dealt_with()
+            assert_nothing_lost(system)
+            results = questions.results()
+            assert all(result.error is None for given in results.values() for result in given)
+            assert_repeats_are_recognised(system)
