@@ -8,13 +8,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from agents import crash_points
 from agents.assignment_log import LogEntry, epoch_ids
 from agents.codebook_log import Codebooks
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
+from agents.item import Item, decode_item
 from agents.outcomes import Outcomes
 from agents.partition_log import Outputs, PartitionLog
 from agents.placement import Placement
@@ -24,63 +24,15 @@ from models.encoders.base import Encoded
 from state.records import Tombstone
 from state.rows import StoredIds
 from state.shard import Shard
-from streams.codec import decode_body, decode_key, decode_version
 from streams.errors import DataError
-from streams.events.assignments import Assignment, Modality, StampedVector
-from streams.events.base import SourceAddress
-from streams.events.codebooks import Move
-from streams.events.documents import Document
-from streams.headers import DELETED, derived_id
-from streams.partitioner import partition_of
+from streams.events.assignments import Assignment, StampedVector
 from streams.records import Record
 from streams.semantic_id import Leaf
 from streams.settings import KIB, MIB, Settings
 from streams.topics import DEAD_LETTER_LIMIT
 
-log = structlog.get_logger()
-
 ENTRY_LIMIT = DEAD_LETTER_LIMIT - 256 * KIB
 """Bytes of a log entry; the topic takes a little more, for key and headers."""
-
-
-@dataclass
-class Item:
-    """One event on its way through the steps: what it asks for, or the error that ended it."""
-
-    record: Record
-    topic: str
-    document_id: str = ""
-    document: Document | None = None
-    version: int | None = None
-    move: Move | None = None
-    content: Content | None = None
-    prepared_vectors: list[StampedVector] | None = None
-    modality: Modality = "vector"
-    image: str | None = None
-    error: DataError | None = None
-    stage: str = "decode"
-
-    @property
-    def is_delete(self) -> bool:
-        return self.document is None and self.move is None
-
-    @property
-    def is_remote(self) -> bool:
-        """True when something has to be fetched for it."""
-        return self.document is not None and any(image.url for image in self.document.images)
-
-    @property
-    def source(self) -> SourceAddress:
-        return SourceAddress(
-            topic=self.record.topic, partition=self.record.partition, offset=self.record.offset
-        )
-
-    def event_id(self, operation: str) -> str:
-        """The deterministic id of what is derived from this event."""
-        record = self.record
-        return derived_id(
-            topic=record.topic, partition=record.partition, offset=record.offset, operation=operation
-        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +73,7 @@ class Commit:
 
     def __call__(self, records: Sequence[Record], codebooks: Codebooks) -> None:
         started = time.perf_counter()
-        items = [self._decode(record) for record in records]  # 1
+        items = [decode_item(record, self._tools.settings) for record in records]  # 1
         if __debug__:
             crash_points.reached("1-2")
         items = [i for i in items if i.record.offset > self._shard.applied(i.record.topic)]  # 2
@@ -147,46 +99,6 @@ class Commit:
         self._shard.apply(records, applied=applied)  # 6
         if __debug__:
             crash_points.reached("6-7")
-
-    # -- 1 ----------------------------------------------------------------------------------------------
-
-    def _decode(self, record: Record) -> Item:
-        item = Item(record, topic=record.topic.removeprefix(self._tools.settings.prefix))
-        try:
-            item.document_id = decode_key(record.key)
-            self._check_partition(record)
-            if item.topic == "moves":
-                item.move = self._decode_move(record)
-            else:
-                self._decode_document(item)
-        except DataError as error:
-            item.error = error
-        return item
-
-    def _check_partition(self, record: Record) -> None:
-        right = partition_of(record.key or b"", self._tools.settings.partitions)
-        if right != record.partition:
-            raise DataError(
-                "wrong_partition",
-                f"this key belongs to partition {right}, it came to {record.partition}: set the partitioner "
-                "of the producer to murmur2_random (librdkafka) or leave Java's default",
-            )
-
-    @staticmethod
-    def _decode_move(record: Record) -> Move:
-        move = decode_body(record.value or b"", model=Move, topic="moves", headers=record.incoming)
-        if move is None:
-            raise DataError("schema", "a move has a body")
-        return move
-
-    @staticmethod
-    def _decode_document(item: Item) -> None:
-        headers = item.record.incoming
-        if item.record.value is None or headers.event_type == DELETED:
-            item.version = decode_version(headers)
-            return
-        item.document = decode_body(item.record.value, model=Document, topic="documents", headers=headers)
-        item.version = item.document.version if item.document else None
 
     # -- 3 ----------------------------------------------------------------------------------------------
 
@@ -254,7 +166,7 @@ class Commit:
     # -- 4 ----------------------------------------------------------------------------------------------
 
     def _decide(self, items: Sequence[Item], codebooks: Codebooks, started: float) -> Outcomes:
-        outcomes = Outcomes(self._tools, partition=self._partition, epoch=codebooks.active, started=started)
+        outcomes = Outcomes(self._tools.sensor, epoch=codebooks.active, started=started)
         self._placement.discard()
         pending: dict[str, StoredIds] = {}
         for item in items:

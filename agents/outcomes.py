@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from agents.assignment_log import LogEntry, epoch_ids
+from agents.item import Item
 from agents.partition_log import DeadLetter, Outputs, PendingReceipt
+from agents.sensors import Sensor
 from state.rows import StoredIds
 from streams.dead_letters import dead_letter
 from streams.errors import DataError
@@ -14,17 +15,13 @@ from streams.events.base import ErrorDetail
 from streams.events.documents import Receipt, ReceiptStatus
 from streams.topics import DLQ
 
-if TYPE_CHECKING:
-    from agents.commit import Item, Tools
-
 
 class Outcomes:
     """Collects the outputs of one batch."""
 
-    def __init__(self, tools: Tools, *, partition: int, epoch: int, started: float) -> None:
+    def __init__(self, sensor: Sensor, *, epoch: int, started: float) -> None:
         self.outputs = Outputs()
-        self._tools = tools
-        self._partition = partition
+        self._sensor = sensor
         self._epoch = epoch
         self._started = started
 
@@ -57,7 +54,7 @@ class Outcomes:
         record = item.record
         value, headers = dead_letter(record, error, stage=item.stage)
         self.outputs.dead_letters.append(DeadLetter(record.topic + DLQ, record.key, value, headers))
-        self._tools.sensor.dead_letter(item.topic, error.code)
+        self._sensor.dead_letter(item.topic, error.code)
         if item.move is None and item.topic == "documents":
             self._receipt(item, "rejected", error=error)
 
@@ -87,4 +84,4 @@ class Outcomes:
         passed_on = item.record.incoming.passed_on()
         pending = PendingReceipt(receipt, item.event_id("receipt"), passed_on, entry)
         self.outputs.receipts.append(pending)
-        self._tools.sensor.document_done(status, seconds)
+        self._sensor.document_done(status, seconds)

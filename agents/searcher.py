@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import structlog
 from cachetools import TTLCache
 
@@ -25,6 +19,7 @@ from agents.codebook_log import CodebookLog
 from agents.content_store import ContentStore
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
+from agents.impressions import Impressions
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica
@@ -37,9 +32,7 @@ from state.live_documents import live_document, stored_documents
 from state.live_index import Change, LiveIndex, Removal
 from state.records import LogRecord
 from streams.errors import BrokerError, DataError
-from streams.events.assignments import StampedVector
-from streams.events.impressions import Impression, ImpressionPart, ShownDocument
-from streams.events.queries import Query, QueryPart, Result
+from streams.events.queries import QueryPart, Result
 from streams.records import Record
 from streams.settings import Settings
 from streams.topics import cluster_id
@@ -121,7 +114,7 @@ class Searcher:
         self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="query-picture")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
         self._topics_lock = threading.Lock()
-        self._user_key = _user_key(self._settings)
+        self._impressions = Impressions(self._settings, stamp=description.stamp)
         self.runtime = Runtime(
             self._settings,
             RuntimeOptions(
@@ -248,7 +241,7 @@ class Searcher:
         result = self._result(ask, found, took, codebook_offset=codebooks.offset)
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
-        shown = self._impression(ask, found, vectors, codebook_offset=codebooks.offset)
+        shown = self._impressions.of(ask.query, result, vectors)
         outgoing = [answer(ask, result), impression(ask, shown, self._settings)]
         check_size(outgoing)
         return outgoing
@@ -315,40 +308,6 @@ class Searcher:
             took_ms={stage: round(seconds * 1_000, 3) for stage, seconds in took.items()},
         )
 
-    def _impression(
-        self, ask: Ask, found: Found, vectors: Sequence[QueryVector], *, codebook_offset: int
-    ) -> Impression:
-        query = ask.query
-        stamp = self._encoding.description.stamp
-        vector = np.sum([v.weight * v.vector for v in vectors], axis=0)
-        return Impression(
-            query_id=ask.query_id,
-            user=self._user_hash(query.user_id),
-            session_id=query.session_id,
-            previous_query_id=query.previous_query_id,
-            parts=_shown_parts(query, with_text=self._settings.privacy.log_query_text),
-            query_vector=StampedVector.of(stamp, "fused", vector),
-            shown=[
-                ShownDocument(
-                    document_id=hit.document_id,
-                    position=hit.position,
-                    score=hit.score,
-                    propensity=1 / hit.position,
-                )
-                for hit in found.hits
-            ],
-            models=[stamp],
-            epoch=found.epoch,
-            fresh_to=self._replica.fresh_to(),
-            codebook_offset=codebook_offset,
-            at=datetime.now(UTC),
-        )
-
-    def _user_hash(self, user_id: str | None) -> str | None:
-        if user_id is None:
-            return None
-        return hmac.new(self._user_key, user_id.encode(), hashlib.sha256).hexdigest()
-
     def _topic_exists(self, name: str) -> bool:
         with self._topics_lock:
             known = self._topics.get(name)
@@ -366,33 +325,6 @@ def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
     remaining = iter(changes)
     while batch := list(islice(remaining, FILL_BATCH)):
         yield batch
-
-
-def _shown_parts(query: Query, *, with_text: bool) -> list[ImpressionPart]:
-    return [
-        ImpressionPart(
-            kind="text" if part.text is not None else "image" if part.image is not None else "document",
-            text=part.text if with_text else None,
-            document_id=part.document_id,
-            weight=part.weight,
-        )
-        for part in query.parts
-    ]
-
-
-def _user_key(settings: Settings) -> bytes:
-    """The key that turns user ids into hashes: a setting, or made once and kept in the data folder."""
-    if settings.privacy.user_hash_key is not None:
-        return settings.privacy.user_hash_key.get_secret_value().encode()
-    path: Path = settings.data / "user-hash-key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
-    return path.read_bytes()
 
 
 def run(settings: Settings) -> None:

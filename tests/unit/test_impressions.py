@@ -1,0 +1,68 @@
+"""Impressions: who saw what, without names, and by one key for all searchers of a data folder."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.impressions import KEY_FILE, Impressions
+from agents.searching import QueryVector
+from streams.events.impressions import Impression
+from streams.events.queries import Hit, Query, Result
+from streams.settings import Settings
+
+STAMP = "hash@1/64"
+
+
+def seen_by(settings: Settings, user_id: str | None, **query: object) -> Impression:
+    hits = [
+        Hit(document_id=name, semantic_id="0.0.0.1", score=1.0, position=n)
+        for n, name in enumerate("ab", start=1)
+    ]
+    result = Result(query_id="q", hits=hits, model_version=STAMP, epoch=3, codebook_offset=5, fresh_to=[])
+    vector = np.array([3.0, 4.0], dtype=np.float32)
+    vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, -0.5)]
+    asked = Query.model_validate({"text": "red boots", "user_id": user_id} | query)
+    return Impressions(settings, stamp=STAMP).of(asked, result, vectors)
+
+
+def test_a_person_is_a_keyed_hash_and_the_same_one_in_every_searcher(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        seen = {each.user for each in threads.map(lambda _: seen_by(settings, "anna"), range(32))}
+    assert len(seen) == 1
+    assert "anna" not in (seen.copy().pop() or "")
+    assert seen_by(settings, "bert").user not in seen
+    assert seen_by(Settings(data=tmp_path / "elsewhere"), "anna").user not in seen
+    assert seen_by(settings, None).user is None
+
+
+def test_the_key_is_whole_private_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    seen_by(Settings(data=tmp_path), "anna")
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+    assert len((tmp_path / KEY_FILE).read_bytes()) == 32
+    assert (tmp_path / KEY_FILE).stat().st_mode & 0o077 == 0
+
+
+def test_a_key_of_the_settings_makes_no_file(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data": tmp_path, "privacy": {"user_hash_key": "one for all"}})
+    assert seen_by(settings, "anna").user
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("allowed", "text"), [(True, "red boots"), (False, None)])
+def test_words_of_a_query_are_kept_only_where_it_is_allowed(
+    tmp_path: Path, allowed: bool, text: str | None
+) -> None:
+    settings = Settings.model_validate({"data": tmp_path, "privacy": {"log_query_text": allowed}})
+    assert [part.text for part in seen_by(settings, None).parts] == [text]
+
+
+def test_shown_documents_keep_their_places_and_the_vector_is_the_weighted_sum(tmp_path: Path) -> None:
+    shown = seen_by(Settings(data=tmp_path), None)
+    assert [(s.document_id, s.position, s.propensity) for s in shown.shown] == [("a", 1, 1.0), ("b", 2, 0.5)]
+    assert shown.query_vector is not None
+    np.testing.assert_allclose(shown.query_vector.array().astype(np.float32), [1.0, 2.5])
