@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast check format bench schemas lock clean
+.PHONY: help setup demo up down test test-fast check format bench schemas docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ bench: $(INSTALLED) ## Measure the event path (figures: benchmarks/README.md)
 
 schemas: $(INSTALLED) ## Write docs/schemas again after a change of an event
 	$(RUN)/python -m streams.schemas
+
+docs: $(INSTALLED) ## Write docs/reference/commands.md again after a change of a command
+	$(RUN)/python -m trieflow.reference
 
 lock: $(INSTALLED) ## Resolve the requirements again (hashes, no addresses)
 	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra dev -o requirements/all.txt
