@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -15,6 +15,8 @@ from streams.events.base import LogPosition
 from streams.events.documents import Receipt
 from streams.headers import TYPES, Headers, cloud_event
 from streams.settings import Settings
+
+_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ class PartitionLog:
         self._settings = settings
         self._partition = partition
         self._timeout_s = settings.indexer.transaction_timeout_s
+        self._fatal: KafkaError | None = None
         self._producer: Producer = transactional_producer(
-            settings, transactional_id=f"{settings.prefix}indexer-{partition}", timeout_s=self._timeout_s
+            settings,
+            transactional_id=f"{settings.prefix}indexer-{partition}",
+            timeout_s=self._timeout_s,
+            # Without a callback the client raises a fatal error in the middle of whatever it calls back.
+            error_cb=self._note_error,
         )
         self._call(lambda: self._producer.init_transactions(60.0))
 
@@ -102,7 +109,7 @@ class PartitionLog:
         if entries:
             waiting = self._producer.flush(self._timeout_s)
             if failures or waiting:
-                raise _translated(failures[0] if failures else None)
+                raise self._translated(failures[0] if failures else None)
         return offsets
 
     def _write_receipts(
@@ -134,22 +141,23 @@ class PartitionLog:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise _translated(error.args[0]) from error
+                raise self._translated(error.args[0]) from error
 
-    @staticmethod
-    def _call(step: object) -> None:
+    def _call(self, step: Callable[[], object]) -> None:
         try:
-            step()  # type: ignore[operator]
+            step()
         except KafkaException as error:
-            raise _translated(error.args[0]) from error
+            raise self._translated(error.args[0]) from error
 
+    def _note_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in _FENCED:
+            self._fatal = error
 
-_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
-
-
-def _translated(error: KafkaError | None) -> FencedError | BrokerError:
-    if error is None:
-        return BrokerError("Kafka did not confirm a batch in time; it is tried again after a restart")
-    if error.code() in _FENCED:
-        return FencedError("another process owns this partition now")
-    return BrokerError(f"Kafka refused a batch: {error.str()}")
+    def _translated(self, error: KafkaError | None) -> FencedError | BrokerError:
+        """A fatal error is the cause of all that fail after it, as of records that are purged unsent."""
+        error = self._fatal or error
+        if error is None:
+            return BrokerError("Kafka did not confirm a batch in time; it is tried again after a restart")
+        if error.code() in _FENCED:
+            return FencedError("another process owns this partition now")
+        return BrokerError(f"Kafka refused a batch: {error.str()}")

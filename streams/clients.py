@@ -72,7 +72,9 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
     return Producer(config | overrides)
 
 
-def transactional_producer(settings: Settings, *, transactional_id: str, timeout_s: float) -> Producer:
+def transactional_producer(
+    settings: Settings, *, transactional_id: str, timeout_s: float, **overrides: Any
+) -> Producer:
     """A producer whose transactions fence every earlier producer of the same id (KIP-98)."""
     milliseconds = int(timeout_s * 1_000)
     return producer(
@@ -81,7 +83,8 @@ def transactional_producer(settings: Settings, *, transactional_id: str, timeout
             "transactional.id": transactional_id,
             "transaction.timeout.ms": milliseconds,
             "delivery.timeout.ms": milliseconds,
-        },
+        }
+        | overrides,
     )
 
 
