@@ -15,6 +15,8 @@ Faust 0.15 loses messages in its default form (`docs/adr/0002-safe-faust-subset.
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -45,6 +47,8 @@ FETCH_WAIT_MS = 25
 
 _WATCH_INTERVAL_S = 1.0
 _IDLE_INTERVAL_S = 0.05
+_EXIT_MARGIN_S = 10.0
+"""Beyond the grace, for Faust and its consumer to leave the group."""
 
 
 class PartitionHandler(Protocol):
@@ -290,6 +294,7 @@ class Runtime:
         self._opening: set[int] = set()
         self._room = asyncio.Event()
         self._reassigning = asyncio.Lock()
+        self._exit: threading.Timer | None = None
         self.app = _build_app(self)
 
     def run(self) -> None:
@@ -320,7 +325,15 @@ class Runtime:
         reason = repr(error)
         log.error("worker ends", role=self.options.role, reason=reason, exc_info=error)
         self.health.fail(reason)
+        self.leave_in_time()
         self.app.end(error or RuntimeError("unknown failure"))
+
+    def leave_in_time(self) -> None:
+        """End the process when the stop that begins now hangs. All that is written survives a kill."""
+        if self._exit is None:
+            self._exit = threading.Timer(self.settings.grace_s + _EXIT_MARGIN_S, _exit_at_once)
+            self._exit.daemon = True
+            self._exit.start()
 
     def opened(self, partition: int, *, seconds: float) -> None:
         self._opening.discard(partition)
@@ -408,6 +421,11 @@ class Runtime:
         self.health.set_ready("partitions", not waiting, f"opening {waiting}" if waiting else "")
 
 
+def _exit_at_once() -> None:
+    log.error("the stop hangs: the process is ended")
+    os._exit(1)
+
+
 def _header_list(headers: Any) -> list[tuple[str, bytes]]:
     items = headers.items() if isinstance(headers, Mapping) else headers or ()
     return [(name, value or b"") for name, value in items]
@@ -424,6 +442,7 @@ class _App(faust.App):  # type: ignore[misc]
         self.add_future(self._watch())
 
     async def on_stop(self) -> None:
+        self.runtime.leave_in_time()
         stop_by = time.monotonic() + self.runtime.settings.grace_s
         await self._or_abandon(self.runtime.pause(), stop_by)
         await super().on_stop()
