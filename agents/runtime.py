@@ -32,6 +32,7 @@ import structlog
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
+from agents.assignor import complete_assignor
 from agents.health import Health
 from streams.clients import ssl_context
 from streams.errors import BrokerError
@@ -535,6 +536,7 @@ def _build_app(runtime: Runtime) -> _App:
         broker=["kafka://" + address for address in settings.brokers.split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
+        PartitionAssignor=complete_assignor(settings.partitions),
         datadir=str(folder),
         processing_guarantee="at_least_once",
         stream_wait_empty=True,
