@@ -6,11 +6,11 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import KafkaError, Message
 
@@ -45,8 +45,7 @@ class System:
             "kafka__session_timeout_s": "6",
             "indexer__batch": "8",
         } | settings
-        named = {name: value for name, value in self._given.items() if "__" not in name}
-        self.settings: Settings = load_settings(**named)
+        self.settings: Settings = load_settings(**_by_section(self._given))
         self._workers: list[WorkerProcess] = []
         self._read: dict[str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
         data.mkdir(parents=True, exist_ok=True)
@@ -164,3 +163,15 @@ class System:
         """Wait until everything that stands in `documents` now has a receipt, while more comes in."""
         wanted = {(record.partition, record.offset) for record in self.records("documents")}
         eventually(lambda: wanted <= self.receipted(), timeout, what=f"{len(wanted)} events have a receipt")
+
+
+def _by_section(given: Mapping[str, str]) -> dict[str, object]:
+    """Names of the environment as keywords: `index__ids_from` becomes `ids_from` of `index`."""
+    keywords: dict[str, Any] = {}
+    for name, value in given.items():
+        section, _, setting = name.partition("__")
+        if setting:
+            keywords.setdefault(section, {})[setting] = value
+        else:
+            keywords[name] = value
+    return keywords
