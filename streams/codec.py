@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from streams.errors import DataError
+from streams.events.rules import UNSUPPORTED_MODALITIES
 from streams.headers import ACCEPTED_TYPES, DELETED, IncomingHeaders
 from streams.settings import MIB
 
@@ -128,7 +129,7 @@ def _event_data(event: Mapping[str, Any]) -> Any:
 
 
 def _validate(model: type[M], data: Mapping[str, Any]) -> M:
-    for word in ("video", "audio", "videos", "audios"):
+    for word in UNSUPPORTED_MODALITIES:
         if word in data:
             raise DataError("unsupported_modality", f"{word} is not supported yet", field=word)
     try:

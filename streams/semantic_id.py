@@ -15,7 +15,9 @@ CATEGORIES, SUBCATEGORIES = 1 << CATEGORY_BITS, 1 << SUBCATEGORY_BITS
 CLUSTERS, INSTANCES = 1 << CLUSTER_BITS, 1 << INSTANCE_BITS
 LEVEL_SIZES = (CATEGORIES, SUBCATEGORIES, CLUSTERS, INSTANCES)
 
-SemanticIdText = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,3}\.\d{1,4}\.\d{1,5}$")]
+SemanticIdText = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,4}\.[0-9]{1,5}$")
+]
 
 
 def _checked_leaf(text: str) -> str:
@@ -24,7 +26,7 @@ def _checked_leaf(text: str) -> str:
 
 
 LeafText = Annotated[
-    str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,3}\.\d{1,4}$"), AfterValidator(_checked_leaf)
+    str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,4}$"), AfterValidator(_checked_leaf)
 ]
 """A leaf as text whose numbers are in their ranges: a number too large would run into its neighbour."""
 

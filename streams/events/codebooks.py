@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from streams.events.base import Event, LogPosition
+from streams.events.base import Event, LogPosition, Whole
 from streams.semantic_id import LeafText, SemanticIdText
 
 ACTIVE_KEY = "active"
@@ -19,35 +19,53 @@ class CodebookEpoch(Event):
     """A fitted tree: where its arrays are kept and what they were fitted on. Key: `epoch/<n>`."""
 
     epoch: int
+    """From 1; epoch 0 has no tree."""
     stamp: str
+    """The encoder whose vectors it was fitted on."""
     uri: str
+    """URL of the tree (safetensors) in the content store."""
     sha256: str
+    """Of that file, hex."""
     fitted_on: int
+    """Number of documents."""
     leaves: int
+    """Number of leaves."""
 
 
 class LeafState(Event):
-    """The full state of one leaf that was split, born or merged. Key: `epoch/<n>/leaf/<c.s.k>`."""
+    """The full state of one leaf that was split, born or merged. Key: `epoch/<n>/leaf/<c.s.k>`. Not written yet."""
 
     centroid: str
+    """Base64 of little-endian 16-bit floats."""
     parent: str
+    """The subcategory `c.s` above it."""
     size_at: int
+    """Number of documents when this was written."""
     born_from: str | None = None
+    """The leaf `c.s.k` that was split."""
     gone: bool | None = None
+    """True when the leaf takes no documents any more."""
 
 
 class ActiveEpoch(Event):
-    """Which epoch serves from now on; `switch_at`: log positions complete in it. Key: `active`."""
+    """Which epoch serves from now on. Key: `active`."""
 
     epoch: int
+    """The epoch of the semantic ids in receipts and results."""
     switch_at: list[LogPosition] = Field(default_factory=list)
+    """A searcher switches when it has read `assignments` so far."""
 
 
 class Move(Event):
-    """Give this document an id in that leaf. Key: document id. Idempotent."""
+    """Give this document an id in that leaf. Key: the document id. Idempotent."""
 
     document_id: str
+    """The document."""
     from_id: SemanticIdText
+    """The id that it has in `epoch`; when it has another by now, nothing is done."""
     to_leaf: LeafText
-    epoch: int
-    codebook_offset: int
+    """The leaf `c.s.k` to move to."""
+    epoch: Whole
+    """The epoch of both."""
+    codebook_offset: Whole
+    """The state of `codebooks` that the move was decided on."""

@@ -8,62 +8,107 @@ from typing import Literal
 from pydantic import AliasChoices, ConfigDict, Field
 
 from streams.events.assignments import StampedVector
-from streams.events.base import Event, LogPosition
+from streams.events.base import Event, LogPosition, Number, Timestamp
+from streams.events.rules import JsonSchema, add_aliases
+
+UBI_ALIASES = {
+    "document_id": "object_id",
+    "action": "action_name",
+    "user_id": "client_id",
+    "at": "timestamp",
+}
 
 
 class ShownDocument(Event):
-    """One shown hit; `propensity` is the probability that its position was examined."""
+    """One shown hit."""
 
     document_id: str
+    """The document."""
     position: int
+    """From 1."""
     score: float
+    """As in the hit."""
     propensity: float
+    """The assumed probability that this position was looked at, 0 to 1."""
     team: str | None = None
+    """Which of two interleaved rankings it came from."""
 
 
 class ImpressionPart(Event):
-    """One query part as logged: the text only where `privacy.log_query_text` allows it."""
+    """One query part as logged."""
 
     kind: Literal["text", "image", "document"]
+    """What the part was."""
     text: str | None = None
+    """Only where the setting `privacy.log_query_text` allows it."""
     document_id: str | None = None
+    """Of "like this document"."""
     weight: float
+    """As asked, -100 to 100."""
 
 
 class Impression(Event):
-    """What one answer showed, and from which models and log positions. The first one of a query id counts."""
+    """What one answer showed, and from which models and log positions. Key: the query id; the first one counts."""
 
     query_id: str
+    """The query that was answered."""
     user: str | None = None
+    """Keyed hash (HMAC-SHA-256, hex) of the `user_id` of the query."""
     session_id: str | None = None
+    """As asked."""
     previous_query_id: str | None = None
+    """As asked."""
     parts: list[ImpressionPart]
+    """The query."""
     query_vector: StampedVector | None = None
+    """The weighted sum of the vectors of the parts."""
     shown: list[ShownDocument]
+    """The hits, the best first."""
     shuffled: bool = False
+    """Whether neighbours were swapped to learn what position does."""
     models: list[str]
+    """Stamps of the models that took part."""
     arm: str = "active"
+    """Which model of a rollout answered."""
     epoch: int
+    """The epoch of the codebooks."""
     fresh_to: list[LogPosition]
+    """How far `assignments` was read."""
     codebook_offset: int = -1
+    """How far `codebooks` was read, inclusive; -1: nothing."""
     memory_offset: int = -1
+    """How far `click-memory` was read, inclusive; -1: nothing."""
     at: datetime
+    """When the answer was made."""
+
+
+def _with_aliases(schema: JsonSchema) -> None:
+    add_aliases(schema, UBI_ALIASES)
 
 
 class Feedback(Event):
-    """A click, save, hide, conversion or view. OpenSearch UBI names are accepted as aliases."""
+    """A click, save, hide, conversion or view. Key: the query id.
 
-    model_config = ConfigDict(populate_by_name=True)
+    The OpenSearch UBI names are taken as well: `object_id`, `action_name`, `client_id`, `timestamp`.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra=_with_aliases)
 
     query_id: str = Field(min_length=1, max_length=1024)
+    """The query whose hit it is about."""
     document_id: str = Field(
         min_length=1, max_length=4096, validation_alias=AliasChoices("document_id", "object_id")
     )
+    """The hit."""
     action: Literal["click", "save", "hide", "convert", "view"] = Field(
         validation_alias=AliasChoices("action", "action_name")
     )
-    dwell_ms: float | None = Field(default=None, ge=0)
+    """What the person did."""
+    dwell_ms: Number | None = Field(default=None, ge=0)
+    """How long the person stayed, in milliseconds."""
     user_id: str | None = Field(
         default=None, max_length=1024, validation_alias=AliasChoices("user_id", "client_id")
     )
-    at: datetime | None = Field(default=None, validation_alias=AliasChoices("at", "timestamp"))
+    """Who did it."""
+    at: Timestamp | None = Field(default=None, validation_alias=AliasChoices("at", "timestamp"))
+    """When: RFC 3339 text, or seconds since the epoch (milliseconds above 2e10)."""

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
-from streams.events.base import ErrorDetail, Event, LogPosition
+from streams.events.base import ErrorDetail, Event, Flag, LogPosition, Number, Whole
 from streams.events.documents import FieldValue, ImageSource
+from streams.events.rules import SOME_PART_COUNTS, JsonSchema, add_shorthand, one_of
 from streams.semantic_id import SemanticIdText
 
 SearchMode = Literal["auto", "generative", "dense", "lexical"]
 
 MAX_TOP_K = 1_000
 MAX_PARTS = 16
+_KINDS = ("text", "image", "document_id")
 
 
 class QueryPart(Event):
     """One signed part of a query: a text, a picture, or "like this document"."""
 
+    model_config = ConfigDict(json_schema_extra=one_of(*_KINDS))
+
     text: str | None = Field(default=None, min_length=1, max_length=10_000)
+    """Words in any language of the encoder."""
     image: ImageSource | None = None
+    """A picture to compare with."""
     document_id: str | None = Field(default=None, min_length=1, max_length=4096)
-    weight: float = Field(default=1.0, ge=-100, le=100)
+    """Like this document, which is itself left out of the hits."""
+    weight: Number = Field(default=1.0, ge=-100, le=100)
+    """How much the part counts; below 0 it pushes away."""
 
     @model_validator(mode="after")
     def _exactly_one_kind(self) -> QueryPart:
@@ -33,28 +42,50 @@ class QueryPart(Event):
 
 
 class Query(Event):
-    """A search request. The shorthand `{"text": "red boots"}` means one part of weight 1."""
+    """A search request. Key: the query id. `{"text": "red boots"}` is short for one part of weight 1."""
 
-    parts: list[QueryPart] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: list[QueryPart] = Field(min_length=1, max_length=MAX_PARTS, json_schema_extra=SOME_PART_COUNTS)
+    """What to look for. At least one part has a weight above 0."""
     filter: dict[str, Any] | None = None
+    """Which documents may be hits.
+
+    `{"field": value}`, `{"field": {"in" | "gte" | "lte" | "prefix": ...}}`, `{"id_prefix": "3.17"}`,
+    `{"and" | "or" | "not": [filter, ...]}`. `tags`, `language`, `modality` and `published_at` are fields too.
+    """
     mode: SearchMode = "auto"
-    top_k: int = Field(default=10, ge=1, le=MAX_TOP_K)
+    """`dense` is exact; `generative` follows the tree of meanings; `auto` chooses; `lexical` is not there yet."""
+    top_k: Whole = Field(default=10, ge=1, le=MAX_TOP_K)
+    """At most so many hits."""
     user_id: str | None = Field(default=None, max_length=1024)
+    """Who asks. Only a keyed hash of it is kept, in `impressions`."""
     session_id: str | None = Field(default=None, max_length=1024)
+    """The session that the query belongs to; kept in `impressions`."""
     previous_query_id: str | None = Field(default=None, max_length=1024)
+    """The query that this one refines; kept in `impressions`."""
     read_after: list[LogPosition] | None = Field(default=None, max_length=1024)
-    explain: bool = False
+    """Positions of `assignments` that the answer must have seen (`read_after` of receipts), else `not_yet`."""
+    explain: Flag = False
+    """Add `parts` and `levels` to each hit."""
     model_version: str | None = None
+    """The encoder stamp that must answer; when another one runs, the query fails with `incompatible_model`."""
 
     @model_validator(mode="before")
     @classmethod
     def _expand_shorthand(cls, data: Any) -> Any:
         if isinstance(data, dict) and "parts" not in data:
-            part = {name: data[name] for name in ("text", "image", "document_id") if name in data}
+            part = {name: data[name] for name in _KINDS if name in data}
             if part:
                 rest = {name: value for name, value in data.items() if name not in part}
                 return {**rest, "parts": [{name: value} for name, value in part.items()]}
         return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
+        schema = handler.resolve_ref_schema(handler(core))
+        part = handler.resolve_ref_schema(handler(QueryPart.__pydantic_core_schema__))
+        kinds = {name: part["properties"][name] for name in _KINDS}
+        add_shorthand(schema, kinds)
+        return schema
 
     @model_validator(mode="after")
     def _some_part_counts(self) -> Query:
@@ -64,36 +95,58 @@ class Query(Event):
 
 
 class Hit(Event):
-    """One found document. With `explain`, `parts` sum to `score`."""
+    """One found document."""
 
     document_id: str
-    semantic_id: SemanticIdText | None
+    """The key that it was published with."""
+    semantic_id: SemanticIdText | None = None
+    """The id `c.s.k.i` in the epoch of the result; absent while the document has none there."""
     score: float
+    """Higher is better. Comparable within one result only."""
     position: int
+    """From 1."""
     parts: dict[str, float] | None = None
+    """With `explain`: what each path gave. They sum to `score`."""
     levels: list[float] | None = None
+    """With `explain`, mode `generative`: what each level of the tree added to the score of the leaf."""
     title: str | None = None
+    """As published."""
     fields: dict[str, FieldValue] | None = None
+    """As published."""
     tags: list[str] | None = None
+    """As published."""
     image: str | None = None
+    """URL of the thumbnail in the content store."""
 
 
 class Result(Event):
     """An answer (with `hits`) or a failure (with `error`). Key: the query id.
 
-    `fresh_to`: the log position, by partition, that this answer has seen (inclusive). `took_ms` by stage.
+    Every query gets one; after a crash it may come twice, with the same `ce_id`.
     """
 
+    model_config = ConfigDict(json_schema_extra=one_of("hits", "error"))
+
     query_id: str
+    """The key of the query; empty when it could not be used."""
     hits: list[Hit] | None = None
+    """The best first."""
     mode: SearchMode | None = None
+    """The path that was taken."""
     model_version: str | None = None
+    """The stamp of the encoder."""
     epoch: int | None = None
+    """The epoch of the codebooks that the semantic ids belong to."""
     codebook_offset: int | None = None
+    """How far `codebooks` was read, inclusive; -1: nothing."""
     fresh_to: list[LogPosition] | None = None
+    """How far `assignments` was read; partitions without any record are left out."""
     newest_document_age_ms: float | None = None
+    """Age in milliseconds of the newest document that came in since this searcher started."""
     took_ms: dict[str, float] | None = None
+    """Milliseconds by stage (`encode`, `generate`, `resolve` or `dense`, `fuse`) and in `total`."""
     error: ErrorDetail | None = None
+    """Why there is no answer."""
 
     @model_validator(mode="after")
     def _answer_or_failure(self) -> Result:
