@@ -153,7 +153,10 @@ class CodebookLog:
                 break
             time.sleep(wait_s)
         if data is None:
-            raise ModelError(f"codebook epoch {event.epoch} is missing at {event.uri}")
+            raise ModelError(
+                f"codebook epoch {event.epoch} is missing at {event.uri}: all workers must share one content "
+                "store (setting content.store), and it must be kept as safe as Kafka's log"
+            )
         if hashlib.sha256(data).hexdigest() != event.sha256:
             raise ModelError(f"codebook epoch {event.epoch} at {event.uri} does not have its checksum")
         return Codebook.from_bytes(data)

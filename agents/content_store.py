@@ -1,7 +1,8 @@
 """Content by name, shared by all workers: thumbnails, vectors by content hash, codebooks.
 
 A name is made of what it names (a SHA-256, an encoder stamp), so writing twice writes the same, a reader on
-another machine needs no look-up, and losing the store costs time, not truth: it is made again from the log.
+another machine needs no look-up. Thumbnails and vectors that are lost are missed, not needed; the trees of the
+live epochs are needed, and stand nowhere else: keep the store as safe as Kafka's log.
 """
 
 from __future__ import annotations

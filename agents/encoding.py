@@ -91,7 +91,7 @@ class EncodingService:
         except Exception as error:
             self._fail_or_split(requests, side, error)
             return
-        kind = "text" if all(isinstance(part, TextPart) for part in parts) else "picture"
+        kind = "text" if all(isinstance(part, TextPart) for part in parts) else "image"
         self._sensor.encoded(kind, len(parts), time.perf_counter() - started)
         ends = np.cumsum([len(request.parts) for request in requests])
         for request, end in zip(requests, ends, strict=True):

@@ -73,6 +73,7 @@ class Partition:
         shard, self._shard = self._shard, None
         if shard is not None:
             await self._indexer.runtime.in_thread(shard.close)
+        self._indexer.tools.sensor.partition_lost(self._partition)
 
     def next_offsets(self) -> Mapping[str, int]:
         assert self._shard is not None

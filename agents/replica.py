@@ -30,6 +30,7 @@ BATCH = 256
 """Records in one write batch. Small enough that a query never waits long for the index."""
 _POLL_S = 0.2
 _TOUCH_S = 60.0
+_REPORT_S = 1.0
 
 OnRecords = Callable[[Sequence[LogRecord], Mapping[tuple[int, int], int]], None]
 
@@ -62,6 +63,7 @@ class Replica:
         self._ends: dict[int, int] = {}
         self._stopping = threading.Event()
         self._touched = time.monotonic()
+        self._reported = 0.0
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
 
     @property
@@ -109,6 +111,7 @@ class Replica:
                 if messages:
                     self._take(messages)
                 self._touch()
+                self._report_lag(consumer)
         except Exception as error:
             log.error("the index log cannot be followed", exc_info=error)
             self.failure = error
@@ -123,7 +126,7 @@ class Replica:
         if records:
             self._shard.apply(records)
             self._on_records(records, {(r.partition, r.offset): r.timestamp_ms for r in raw})
-            self._sensor.log_applied(-1, len(records), time.perf_counter() - started)
+            self._sensor.log_applied(len(records), time.perf_counter() - started)
         for record in records:
             self.positions[record.partition] = record.offset + 1
         for partition, end in ends.items():
@@ -138,6 +141,17 @@ class Replica:
             self._shard.apply([])
         if self._checkpoints is not None and self._checkpoints.is_due:
             self._checkpoints.save(self._shard)
+
+    def _report_lag(self, consumer: Consumer) -> None:
+        """By the ends that came with the last fetches: nobody is asked."""
+        if time.monotonic() - self._reported < _REPORT_S:
+            return
+        self._reported = time.monotonic()
+        topic = self._settings.topic("assignments")
+        for partition, position in self.positions.items():
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if end >= 0:
+                self._sensor.lag("assignments", partition, max(0, end - position))
 
 
 def _read(consumer: Consumer) -> list[Message]:

@@ -35,7 +35,7 @@ from streams.errors import BrokerError, DataError
 from streams.events.queries import QueryPart, Result
 from streams.records import Record
 from streams.settings import Settings
-from streams.topics import cluster_id
+from streams.topics import DLQ, cluster_id
 
 log = structlog.get_logger()
 
@@ -210,16 +210,14 @@ class Searcher:
             )
             outgoing = await self._answered(ask, started)
         except DataError as error:
-            self._worker.sensor.query_failed(error.code)
-            outgoing = failure(record, error, self._settings)
+            outgoing = self._failure(record, error)
         except BrokerError:
             raise
         except Exception as error:  # a bug in one answer must not stop the stream
             log.exception("query failed", partition=record.partition, offset=record.offset)
-            self._worker.sensor.query_failed("internal")
             wrapped = DataError("internal", f"the search failed: {error!r}"[:500])
             wrapped.__cause__ = error
-            outgoing = failure(record, wrapped, self._settings)
+            outgoing = self._failure(record, wrapped)
         if __debug__:
             crash_points.reached("mid-answer")
         try:
@@ -228,6 +226,13 @@ class Searcher:
             await self._outbox.send(not_taken(record, refusal, self._settings))
         if __debug__:
             crash_points.reached("after-answer")
+
+    def _failure(self, record: Record, error: DataError) -> list[Outgoing]:
+        outgoing = failure(record, error, self._settings)
+        self._worker.sensor.query_failed(error.code)
+        if any(each.topic.endswith(DLQ) for each in outgoing):
+            self._worker.sensor.dead_letter("queries", error.code)
+        return outgoing
 
     async def _answered(self, ask: Ask, started: float) -> list[Outgoing]:
         await self._wait_for_replica(ask)

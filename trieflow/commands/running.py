@@ -46,7 +46,7 @@ def up(
         flags = [word for name, value in session.flags.items() for word in (f"--{name}", str(value))]
         counts = ["--indexers", str(indexers), "--searchers", str(searchers)]
         system = start_detached(session.settings, [*flags, "up", *counts], timeout=_DETACH_TIMEOUT_S)
-        _say_next(session, system, how_to_stop="trieflow down")
+        _say_next(session, system, how_to_stop="trieflow{where} down")
         return
     from trieflow.up import Plan, run_system
 
@@ -67,7 +67,7 @@ def _say_next(session: Session, system: RunningSystem, *, how_to_stop: str) -> N
         f"Next:  trieflow{where} publish FOLDER_WITH_PICTURES\n"
         f'       trieflow{where} search "red boots"\n'
         f"       trieflow{where} status\n"
-        f"Stop:  {how_to_stop}"
+        f"Stop:  {how_to_stop.format(where=where)}"
     )
 
 
