@@ -142,8 +142,8 @@ def _reply_name(record: Record) -> str | None:
 
 
 def _dead_letter(record: Record, error: DataError) -> Outgoing:
-    value, headers = dead_letter(record, error, stage="answer")
-    return Outgoing(record.topic + DLQ, record.key, value, headers)
+    key, value, headers = dead_letter(record, error, stage="answer")
+    return Outgoing(record.topic + DLQ, key, value, headers)
 
 
 def _result(

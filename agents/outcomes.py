@@ -52,8 +52,8 @@ class Outcomes:
         error = item.error
         assert error is not None
         record = item.record
-        value, headers = dead_letter(record, error, stage=item.stage)
-        self.outputs.dead_letters.append(DeadLetter(record.topic + DLQ, record.key, value, headers))
+        key, value, headers = dead_letter(record, error, stage=item.stage)
+        self.outputs.dead_letters.append(DeadLetter(record.topic + DLQ, key, value, headers))
         self._sensor.dead_letter(item.topic, error.code)
         if item.move is None and item.topic == "documents":
             self._receipt(item, "rejected", error=error)

@@ -15,24 +15,29 @@ ATTEMPTS, STAGE, TRUNCATED = "x-attempts", "x-stage", "x-truncated-from"
 VERBATIM_LIMIT = 4 * MIB + 512 * KIB
 """Bytes of key, value and headers that a dead letter keeps as they came; its topic takes a little more."""
 _REMAINDER = 64 * KIB
-_HEADER_LIMIT = 4_000
+_HEADER_LIMIT, _NAME_LIMIT = 4_000, 250
 _ATTEMPT_DIGITS = 6
 
 
-def dead_letter(record: Record, error: DataError, *, stage: str) -> tuple[bytes | None, Headers]:
-    """Value and headers of a dead letter: all as it came, then where it came from and why it is here.
+def dead_letter(
+    record: Record, error: DataError, *, stage: str
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and headers of a dead letter: all as it came, then where it came from and why it is here.
 
     A record over `VERBATIM_LIMIT` (compression brings such through the limit of a topic) leaves only the
     beginnings of its parts, and the header `x-truncated-from` tells the size of its value.
     """
-    value = record.value
+    key, value = record.key, record.value
     kept = [(name, content) for name, content in record.headers if not is_error_header(name)]
     if _size(record, kept) > VERBATIM_LIMIT:
-        kept = [(name, content[:_HEADER_LIMIT]) for name, content in kept[: _REMAINDER // _HEADER_LIMIT]]
+        kept = [
+            (name[:_NAME_LIMIT], content[:_HEADER_LIMIT])
+            for name, content in kept[: _REMAINDER // _HEADER_LIMIT]
+        ]
         kept.append((TRUNCATED, str(len(value or b"")).encode()))
-        value = value and value[:_REMAINDER]
+        key, value = key and key[:_REMAINDER], value and value[:_REMAINDER]
     attempts = (ATTEMPTS, str(_attempts(record) + 1).encode())
-    return value, [*kept, *_facts(record, error), attempts, (STAGE, stage.encode())]
+    return key, value, [*kept, *_facts(record, error), attempts, (STAGE, stage.encode())]
 
 
 def is_error_header(name: str) -> bool:

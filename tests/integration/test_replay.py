@@ -35,8 +35,8 @@ def bury(settings: Settings, *letters: tuple[str, str], attempts: bytes = b"0") 
         body = {"gone": None, "huge": b"x" * (VERBATIM_LIMIT + 1)}.get(key, f"body of {key}".encode())
         before = [TRACE, (ATTEMPTS, attempts)]
         record = Record(settings.topic("documents"), 0, 7, key.encode(), body, before)
-        body, headers = dead_letter(record, DataError(code, "it was bad"), stage="decode")
-        sink.produce(settings.topic("documents.dlq"), body, key.encode(), headers=headers, partition=0)
+        letter_key, body, headers = dead_letter(record, DataError(code, "it was bad"), stage="decode")
+        sink.produce(settings.topic("documents.dlq"), body, letter_key, headers=headers, partition=0)
     assert sink.flush(20) == 0
 
 
