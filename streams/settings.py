@@ -7,6 +7,7 @@ Sections are nested models; in the environment they are joined by two underscore
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableEnvironmentError
 
 from streams.errors import SettingsError
 
@@ -186,22 +188,33 @@ _ENVIRONMENT_NOT_SETTINGS = {"TRIEFLOW_CONFIG", "TRIEFLOW_CRASH_AT"}
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Read the settings. Raises SettingsError that lists every fault with its origin."""
+    """Read the settings. Raises SettingsError that lists every fault."""
     given = {name: value for name, value in flags.items() if value is not None}
+    if "TRIEFLOW_CONFIG" in os.environ and not toml_file().is_file():
+        raise SettingsError(f"TRIEFLOW_CONFIG names a file that is not there: {toml_file()}")
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (given: {_shown(e)})" for e in error.errors()]
-        raise SettingsError("wrong settings:\n" + "\n".join(lines)) from error
+        raise SettingsError("wrong settings:\n" + "\n".join(map(_fault, error.errors()))) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{toml_file()} is not TOML: {error}") from error
+    except UnreadableEnvironmentError as error:
+        raise SettingsError(f"{error}: in the environment, lists and sections are written as JSON") from error
     unknown = unknown_environment()
     if unknown:
         raise SettingsError("unknown settings in the environment: " + ", ".join(unknown))
     return settings
 
 
-def _shown(error: Mapping[str, Any]) -> str:
-    secret = any(word in str(part) for part in error["loc"] for word in ("password", "key"))
-    return "********" if secret else repr(error.get("input"))[:80]
+def _fault(error: Mapping[str, Any]) -> str:
+    """One line. The value is shown only where it can be no secret: a mistyped name may have been one's."""
+    path = ".".join(map(str, error["loc"]))
+    is_open = any(path == known or path.startswith(known + ".") for known in _open_paths())
+    return f"  {path}: {error['msg']}" + (f" (given: {repr(error['input'])[:80]})" if is_open else "")
+
+
+def _open_paths() -> list[str]:
+    return [path for path in setting_paths(Settings) if not path.endswith(("password", "key"))]
 
 
 def unknown_environment() -> list[str]:
