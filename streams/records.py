@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -67,33 +68,57 @@ def read_range(settings: Settings, *, topic: str, partition: int, start: int, en
 
     Raises BrokerError when the broker does not answer within 30 s.
     """
-    if start >= end:
-        return []
-    consumer = reader(settings)
-    try:
-        consumer.assign([TopicPartition(topic, partition, start)])
-        return list(_until(consumer, end=end))
-    finally:
-        consumer.close()
+    batches = read_batches(settings, topic=topic, partition=partition, start=start, end=end)
+    return list(chain.from_iterable(batches))
 
 
-def read_to_end(settings: Settings, *, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
+def read_to_end(
+    settings: Settings, *, topic: str, partition: int, start: int
+) -> Generator[list[Record], None, None]:
     """The committed records from `start` to the end that the partition has when it is reached, in batches.
 
     The last offset may be a commit marker that never arrives: the broker's own end-of-partition event counts.
+    Raises BrokerError when the broker does not answer within 30 s.
     """
+    return read_batches(settings, topic=topic, partition=partition, start=start, end=_NO_END)
+
+
+def read_batches(
+    settings: Settings, *, topic: str, partition: int, start: int, end: int, size: int = _BATCH
+) -> Generator[list[Record], None, None]:
+    """The records of [start, end) that still exist, in order, at most `size` at once; no batch is empty.
+
+    Close it when you do not read it to its end. Raises BrokerError when the broker does not answer within 30 s.
+    """
+    if start >= end:
+        return
     consumer = reader(settings)
     try:
         consumer.assign([TopicPartition(topic, partition, start)])
         batch: list[Record] = []
-        for record in _until(consumer, end=_NO_END):
+        for record in _until(consumer, end=end):
             batch.append(record)
-            if len(batch) >= _BATCH:
+            if len(batch) >= size:
                 yield batch
                 batch = []
-        yield batch
+        if batch:
+            yield batch
     finally:
         consumer.close()
+
+
+def end_offset(settings: Settings, *, topic: str, partition: int) -> int:
+    """The offset that the next committed record will have at the earliest. Raises BrokerError."""
+    consumer = reader(settings)
+    try:
+        _, end = consumer.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=_READ_TIMEOUT_S, cached=False
+        )
+    except KafkaException as error:
+        raise BrokerError(f"cannot read the end of {topic}: {error}") from error
+    finally:
+        consumer.close()
+    return int(end)
 
 
 def committed_offset(settings: Settings, *, group: str, topic: str, partition: int) -> int:
@@ -120,5 +145,5 @@ def _until(consumer: Consumer, *, end: int) -> Iterator[Record]:
             return
         if (message.offset() or 0) >= end:
             return
-        deadline = time.monotonic() + _READ_TIMEOUT_S
         yield Record.of(message)
+        deadline = time.monotonic() + _READ_TIMEOUT_S  # from here: whoever reads may have taken its time

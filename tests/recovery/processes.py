@@ -110,7 +110,9 @@ def _run(role: str, settings: Mapping[str, str], log: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TRIEFLOW_")]:
         del os.environ[name]
     os.environ.update({f"TRIEFLOW_{name.upper()}": value for name, value in settings.items()})
-    os.environ["TRIEFLOW_CONFIG"] = os.devnull
+    no_settings = log.with_name("trieflow.toml")  # not that of the folder where the tests run
+    no_settings.touch()
+    os.environ["TRIEFLOW_CONFIG"] = str(no_settings)
     importlib.reload(crash_points)  # it reads the environment once, and the server has imported it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module(f"agents.{role}").run(load_settings())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,20 +14,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.health import WorkerFile
 from streams.clients import client_config, producer
 from streams.records import Record, committed_offset, read_to_end
 from streams.settings import Settings, load_settings
-from tests.recovery.runtime_worker import ROLE, Handled, Steering, write_position
+from tests.recovery.runtime_worker import ROLE, Handled, Steering, run, write_position
 
 WAIT_S = 60.0
 """Long enough for two people on two cores; nothing is asserted about it."""
 GRACE_S = 4
 COMMIT_S = 1.0
 """How often Faust commits."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+"""Workers are forked from a process that has imported everything: half of their start is imports."""
+_FORKS.set_forkserver_preload(["tests.recovery.runtime_worker"])
 
 
 class SteeredWorker:
@@ -38,23 +41,26 @@ class SteeredWorker:
         self.name = name
         self._status_file = data / "run" / f"{ROLE}-{name}.json"
         self._log = data / f"{name}-{uuid.uuid4().hex[:4]}.log"
-        command = [sys.executable, "-m", "tests.recovery.runtime_worker", steering.model_dump_json()]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._log.touch()
+        arguments = (steering.model_dump_json(), environment, str(self._log))
+        self._process = _FORKS.Process(target=run, args=arguments, name=f"{ROLE}-{name}")
+        self._process.start()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What it logged with fields, in order."""
+        lines = self.log().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log entries of this name, in order."""
-        lines = [line for line in self.log().splitlines() if line.startswith("{") and line.endswith("}")]
-        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+        return [entry for entry in self.entries() if entry["event"] == event]
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
     @property
     def exit_status(self) -> int | None:
-        return self._process.poll()
+        return self._process.exitcode
 
     def wait_for(self, event: str, *, offset: int | None = None) -> None:
         """Wait until it logged this, of this offset."""
@@ -95,16 +101,14 @@ class SteeredWorker:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def wait_exit(self, timeout: float = WAIT_S) -> int:
         """Wait for the end, return the exit status."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"{self.name} still runs after {timeout:.0f} s:\n{self.log()[-4000:]}"
-            ) from None
+        self._process.join(timeout)
+        status = self.exit_status
+        assert status is not None, f"{self.name} still runs after {timeout:.0f} s:\n{self.log()[-4000:]}"
+        return status
 
     def _wait(self, condition: Any, what: str) -> None:
         def holds() -> bool:
@@ -121,17 +125,19 @@ class SteeredWorker:
 class Group:
     """A consumer group with topics of its own on a running broker. Workers that are left at the end are killed."""
 
-    def __init__(self, brokers: str, data: Path, *, partitions: int = 1) -> None:
+    def __init__(self, brokers: str, data: Path, *, partitions: int = 1, grace_s: float = GRACE_S) -> None:
         self._data = data
         self._given = {
             "brokers": brokers,
             "prefix": f"g{uuid.uuid4().hex[:8]}.",
             "partitions": str(partitions),
             "data": str(data),
-            "grace_s": str(GRACE_S),
+            "grace_s": str(grace_s),
             "kafka__session_timeout_s": "6",
         }
         data.mkdir(parents=True, exist_ok=True)
+        self._no_settings = data / "trieflow.toml"
+        self._no_settings.touch()
         flat = {name: value for name, value in self._given.items() if "__" not in name}
         self.settings: Settings = load_settings(**flat)
         self._workers: list[SteeredWorker] = []
@@ -155,7 +161,7 @@ class Group:
 
     def start(self, name: str = "0", **steering: Any) -> SteeredWorker:
         """Start a worker; keywords are those of `Steering`."""
-        environment = _environment(self._given | {"worker": name})
+        environment = _environment(self._given | {"worker": name, "config": str(self._no_settings)})
         worker = SteeredWorker(name, Steering(**steering), environment, data=self._data)
         self._workers.append(worker)
         return worker
@@ -188,6 +194,14 @@ class Group:
     def set_position(self, offset: int) -> None:
         """Put partition 0 of worker "0" where its state says that this is the next offset."""
         write_position(self.settings, partition=0, topic=self.settings.topic("in"), offset=offset)
+
+    def commit(self, offset: int) -> None:
+        """Put the group where it would read this offset of partition 0 next; no worker may run."""
+        place = TopicPartition(self.settings.topic("in"), 0, offset)
+        group = ConsumerGroupTopicPartitions(f"{self.settings.prefix}{ROLE}", [place])
+        admin = AdminClient(client_config(self.settings))
+        for future in admin.alter_consumer_group_offsets([group]).values():
+            future.result(WAIT_S)
 
     def committed(self, *, topic: str = "in", partition: int = 0) -> int:
         """The next offset that the group would read."""
@@ -232,6 +246,11 @@ class Group:
         )
 
 
+def numbers(count: int) -> list[str]:
+    """Values to publish: "0", "1" and so on."""
+    return [str(number) for number in range(count)]
+
+
 def first_of_each(offsets: Iterable[int]) -> list[int]:
     """What is left of redelivered offsets when the first of each counts."""
     return list(dict.fromkeys(offsets))
@@ -242,11 +261,11 @@ def eventually(condition: Callable[[], object], *, what: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline, f"within {WAIT_S:.0f} s it never came true that {what}"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process with these settings and no others of trieflow."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIEFLOW_")}
     named = {f"TRIEFLOW_{name.upper()}": value for name, value in settings.items()}
-    return kept | named | {"TRIEFLOW_CONFIG": os.devnull, "OMP_NUM_THREADS": "1"}
+    return kept | named | {"OMP_NUM_THREADS": "1"}

@@ -1,25 +1,23 @@
 """A worker on the real runtime that writes down what it handled, and misbehaves as a test tells it.
 
-Run as `python -m tests.recovery.runtime_worker <Steering as JSON>` with the settings in the environment. What was
-handled goes to the topic `out`, confirmed by the broker, before the runtime may ack it.
+What was handled goes to the topic `out`, confirmed by the broker, before the runtime may ack it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict
 
+from agents import faust_app
 from agents.outbox import Outbox, Outgoing
-from agents.runtime import Runtime, RuntimeOptions, _coordinator
+from agents.runtime import Runtime, RuntimeOptions
 from agents.worker import Worker
 from streams.records import Record
 from streams.settings import Settings, load_settings
@@ -43,12 +41,17 @@ class Steering(BaseModel):
     slow_at: dict[int, float] = {}
     in_thread: bool = False
     faust_skips: tuple[int, ...] = ()
+    faust_acks_skipped: bool = False
+    faust_never_resumes: bool = False
+    misses_a_generation: bool = False
     slow_close: float = 0.0
     slow_open: float = 0.0
+    slow_between: float = 0.0
     remembers: bool = False
     padding: int = 0
     output: str = "out"
-    coordinator_dies_after: int | None = None
+    dies: Literal["coordinator", "fetcher"] | None = None
+    rebalance_timeout: float = faust_app.REBALANCE_TIMEOUT_S
 
 
 class Handled(BaseModel):
@@ -74,13 +77,20 @@ class Writer:
         self._partition = partition
 
     async def open(self) -> None:
+        log.info("opening", partition=self._partition)
         await self._take_time(self._steering.slow_open)
+        log.info("opened", partition=self._partition)
 
     async def close(self) -> None:
         log.info("closing", partition=self._partition)
         await self._take_time(self._steering.slow_close)
+        log.info("closed", partition=self._partition)
 
     async def between_batches(self) -> bool:
+        if self._steering.slow_between:
+            log.info("between batches", partition=self._partition)
+            await self._take_time(self._steering.slow_between)
+            log.info("batches again", partition=self._partition)
         return False
 
     def next_offsets(self) -> Mapping[str, int]:
@@ -141,32 +151,54 @@ def write_position(settings: Settings, *, partition: int, topic: str, offset: in
 
 
 class SteeredRuntime(Runtime):
-    """The runtime, with a Faust beneath it that loses events and whose coordinator dies."""
+    """The runtime, with a Faust beneath it that loses events, and of which parts die in silence."""
 
     def __init__(self, settings: Settings, steering: Steering, **keywords: Any) -> None:
         self._steering = steering
-        self._routed: dict[str, int] = defaultdict(int)
+        faust_app.REBALANCE_TIMEOUT_S = steering.rebalance_timeout
         super().__init__(settings, **keywords)
+        if steering.faust_never_resumes:
+            self.app.tables.recovery._resume_streams = self._never
 
     async def route(self, event: Any) -> None:
-        message = event.message
-        self._routed[message.topic] += 1
-        if message.offset in self._steering.faust_skips:
-            log.info("skipped", offsets=[message.offset])
+        offset = event.message.offset
+        if offset in self._steering.faust_skips:
+            if self._steering.faust_acks_skipped:  # as its streams do that run without Cython
+                event.ack()
             self.forget(event)
+            log.info("skipped", offsets=[offset])
             return
         await super().route(event)
-        if self._routed[message.topic] == self._steering.coordinator_dies_after:
-            self._end_coordinator()
+        if self._steering.misses_a_generation:
+            self.app._generation -= 1
+        if self._steering.dies is not None:
+            self._end_in_silence()
 
-    def _end_coordinator(self) -> None:
-        log.info("coordinator cancelled")
-        task = _coordinator(self.app)._coordination_task
+    def _end_in_silence(self) -> None:
+        consumer = faust_app.kafka_consumer(self.app)
+        tasks = {
+            "coordinator": consumer._coordinator._coordination_task,
+            "fetcher": consumer._fetcher._fetch_task,
+        }
+        task = tasks[str(self._steering.dies)]
+        log.info("cancelled", task=self._steering.dies)
         task.get_loop().call_soon_threadsafe(task.cancel)
 
+    async def _never(self, generation_id: int = 0) -> None:
+        await asyncio.sleep(3_600)
 
-def main(steering: Steering) -> None:
-    settings = load_settings()
+
+def run(steering: str, environment: Mapping[str, str], log_file: str) -> None:
+    """The whole life of a worker, in a process of its own that was forked with everything imported."""
+    output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    _work(load_settings(), Steering.model_validate_json(steering))
+
+
+def _work(settings: Settings, steering: Steering) -> None:
     outbox = Outbox(settings)
     with Worker(settings, ROLE) as worker:
         worker.health.set_ready("model", True)
@@ -185,7 +217,3 @@ def main(steering: Steering) -> None:
             health=worker.health,
         )
         runtime.run()
-
-
-if __name__ == "__main__":
-    main(Steering.model_validate_json(sys.argv[1]))

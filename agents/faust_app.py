@@ -1,0 +1,288 @@
+"""Faust, in the subset that loses nothing (`docs/adr/0002-safe-faust-subset.md`).
+
+Only this module knows its inside. What it relies on there is pinned by `tests/unit/test_runtime_pins.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import Any, Protocol
+
+import aiokafka
+import faust
+import mode
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+from mode.utils.futures import notify
+
+from agents.assignor import complete_assignor
+from streams.clients import ssl_context
+from streams.errors import BrokerError
+from streams.settings import Settings
+
+FETCH_WAIT_MS = 25
+"""Faust asks brokers to hold a fetch for 1,500 ms, and its connection waits as long for anything else."""
+REBALANCE_TIMEOUT_S = 60.0
+"""So long a group waits for a member that finishes what runs; then it goes on without it."""
+MAX_POLL_INTERVAL_S = 86_400.0
+"""aiokafka leaves the group of a consumer that did not poll for so long, and then waits for it for ever."""
+
+_WATCH_INTERVAL_S = 1.0
+
+
+class Callbacks(Protocol):
+    """What the app asks of the runtime."""
+
+    async def started(self) -> None: ...
+    async def route(self, event: Any) -> None: ...
+    async def pause(self) -> None: ...
+    async def close(self) -> None: ...
+    def assigned(self, partitions: set[int], *, kept: bool) -> None: ...
+    def abandon(self) -> None: ...
+    def stopping(self) -> None: ...
+    def beat(self) -> None: ...
+    def crash(self, error: BaseException | None) -> None: ...
+
+
+class App(faust.App):  # type: ignore[misc]
+    """Faust with our callbacks in the places where it would drop, or wait for, our events."""
+
+    callbacks: Callbacks
+    grace_s: float
+    _member: str = ""
+    _generation: int = 0
+    _settled_at: float = 0.0
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        await self.callbacks.started()
+        self.add_future(self._watch())
+
+    async def on_stop(self) -> None:
+        self.callbacks.stopping()
+        stop_by = time.monotonic() + self.grace_s
+        await self._or_abandon(self.callbacks.pause(), stop_by)
+        await super().on_stop()
+        await self._or_abandon(self.callbacks.close(), stop_by)
+
+    async def _or_abandon(self, ending: Awaitable[None], stop_by: float) -> None:
+        try:
+            await asyncio.wait_for(ending, max(0.0, stop_by - time.monotonic()))
+        except TimeoutError:
+            self.callbacks.abandon()
+
+    def end(self, error: BaseException) -> None:
+        """Crash from anywhere on the loop; that of Faust itself reaches the worker above the app."""
+        self.add_future(self.crash(error))
+
+    # -- acks: ours alone count --------------------------------------------------------------------------
+
+    def handled(self, event: Any) -> None:
+        """Commit up to this event. Events of a partition are handled in the order of offsets."""
+        self.consumer.handled(event.message)
+
+    def forget(self, event: Any) -> None:
+        """Drop an event unacked; Faust would wait for it for ever when a partition is given away."""
+        self.consumer.unacked.discard(event.message)
+
+    def forget_all(self) -> None:
+        self.consumer.unacked.clear()
+
+    # -- rebalances --------------------------------------------------------------------------------------
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        given_up = self._given_up()
+        if given_up is not None:
+            # It joins once more before it ends; not under a name that may be another's by now.
+            kafka_consumer(self)._coordinator._group_instance_id = None
+            self.callbacks.crash(given_up)
+        await self.callbacks.pause()
+        await super()._on_partitions_revoked(revoked)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # First: events that come before there is somebody to take them would be dropped.
+        if not self.should_stop:
+            # In a generation that it missed, its partitions were another's.
+            kept = generation_id <= self._generation + 1
+            self._generation, self._member = generation_id, kafka_consumer(self)._coordinator.member_id
+            try:
+                self.callbacks.assigned({tp.partition for tp in assigned}, kept=kept)
+            except Exception as error:  # Faust swallows what its callbacks raise
+                self.callbacks.crash(error)
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+    # -- the watchdog ------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Beat for liveness; end the process when it consumes nothing any more, though it lives (B7)."""
+        self._settled_at = time.monotonic()
+        while not self.should_stop:
+            await self.sleep(_WATCH_INTERVAL_S)
+            if self.should_stop:
+                return
+            self.callbacks.beat()
+            trouble = self._trouble()
+            if trouble is not None:
+                self.callbacks.crash(trouble)
+                return
+
+    def _trouble(self) -> BaseException | None:
+        consumer = kafka_consumer(self)
+        coordinator = getattr(consumer, "_coordinator", None)
+        if coordinator is None:
+            return None
+        if coordinator._pending_exception is not None:
+            return BrokerError(f"the group coordinator gave up: {coordinator._pending_exception!r}")
+        if coordinator._coordination_task.done() or consumer._fetcher._fetch_task.done():
+            return BrokerError("the group coordinator or the fetcher stopped")
+        return self._given_up() or self._endless_rebalance()
+
+    def _given_up(self) -> BaseException | None:
+        """Whether the group has forgotten this member; what it holds may be another's since."""
+        if not self._member or kafka_consumer(self)._coordinator.member_id == self._member:
+            return None
+        return BrokerError(
+            "the group gave this worker up: it was silent for longer than the session timeout, or a batch took "
+            "longer than a rebalance may, or another worker of this role has the same name"
+        )
+
+    def _endless_rebalance(self) -> BaseException | None:
+        now = time.monotonic()
+        if not self.rebalancing:
+            self._settled_at = now
+        # Twice: one that joins waits until the others have finished what runs.
+        if now - self._settled_at > 2 * self.conf.broker_rebalance_timeout:
+            return BrokerError("a rebalance did not end")
+        return None
+
+
+class PromptWorker(faust.Worker):  # type: ignore[misc]
+    """Ends when the app has stopped, where mode sleeps two seconds more; writes no terminal codes to the log."""
+
+    def __init__(self, *services: Any, **options: Any) -> None:
+        super().__init__(*services, **options)
+        self.spinner = None
+
+    def _gather_all(self) -> None:
+        for task in asyncio.all_tasks(loop=self.loop):
+            task.cancel()
+
+    async def _sentinel_task(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=1.0)
+
+
+def kafka_consumer(app: App) -> Any:
+    """aiokafka's consumer beneath Faust's; None before it has started."""
+    return getattr(getattr(app.consumer, "_thread", None), "_consumer", None)
+
+
+class _QuickConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
+    def __init__(self, *topics: str, **options: Any) -> None:
+        ours = {"fetch_max_wait_ms": FETCH_WAIT_MS, "isolation_level": "read_committed"}
+        super().__init__(*topics, **options | ours)
+
+
+class HandledConsumer(Consumer):  # type: ignore[misc]
+    """Commits up to what was handled. Faust's own acks do not count.
+
+    Faust looks for gaps among the acks: it misses one that is a single record wide (B3), and at one that we
+    filled it stops to commit for ever. Its streams without Cython also ack what they skip.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._handled: dict[TP, int] = {}
+        super().__init__(*arguments, **options)
+
+    def handled(self, message: Any) -> None:
+        """Everything of this partition up to this message was handled."""
+        self._handled[message.tp] = max(message.offset + 1, self._handled.get(message.tp, 0))
+        self.ack(message)
+
+    def ack(self, message: Any) -> bool:
+        """Nobody waits for this message any more. That is no word that it was handled."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in tuple(self._handled) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._handled.pop(tp, None)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing to remember."""
+
+
+def build_app(settings: Settings, callbacks: Callbacks, *, role: str, topics: Iterable[str]) -> App:
+    """A Faust app that hands each event of the topics to `callbacks.route`. Raises BrokerError without brokers."""
+    if not settings.brokers:
+        raise BrokerError("no broker: run `trieflow up`, or set TRIEFLOW_BROKERS to host:port")
+    aiokafka.AIOKafkaConsumer = _QuickConsumer
+    session = settings.kafka.session_timeout_s
+    folder = settings.role_folder(role) / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
+    app = App(
+        f"{settings.prefix}{role}",
+        broker=["kafka://" + address for address in settings.brokers.split(",")],
+        broker_credentials=_credentials(settings),
+        store="memory://",
+        PartitionAssignor=complete_assignor(settings.partitions),
+        Worker=PromptWorker,
+        datadir=str(folder),
+        processing_guarantee="at_least_once",
+        stream_wait_empty=True,
+        stream_buffer_maxsize=64,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=1,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=f"{role}-{settings.worker}",
+        consumer_max_fetch_size=6 * 1024 * 1024,
+        broker_session_timeout=session,
+        broker_heartbeat_interval=session / 5,
+        broker_request_timeout=max(40.0, session),
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
+        broker_commit_interval=1.0,
+        broker_max_poll_interval=MAX_POLL_INTERVAL_S,
+    )
+    app.callbacks, app.grace_s = callbacks, settings.grace_s
+    app.transport.Consumer = HandledConsumer
+    for name in topics:
+        _add_agent(app, settings.topic(name))
+    return app
+
+
+def _add_agent(app: App, topic_name: str) -> None:
+    topic = app.topic(
+        topic_name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
+
+    async def route(stream: Any) -> None:
+        raw = stream.noack()
+        async for event in raw.events():
+            await app.callbacks.route(event)
+
+    app.agent(topic, name=f"route-{topic_name}", concurrency=1, supervisor_strategy=mode.CrashingSupervisor)(
+        route
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    kafka = settings.kafka
+    context = ssl_context(settings)
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.sasl_username or "",
+            password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
