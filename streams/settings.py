@@ -190,7 +190,8 @@ _ENVIRONMENT_NOT_SETTINGS = {"TRIEFLOW_CONFIG", "TRIEFLOW_CRASH_AT"}
 def load_settings(**flags: Any) -> Settings:
     """Read the settings. Raises SettingsError that lists every fault."""
     given = {name: value for name, value in flags.items() if value is not None}
-    if "TRIEFLOW_CONFIG" in os.environ and not toml_file().is_file():
+    # /dev/null is no regular file, and a good name for no settings.
+    if "TRIEFLOW_CONFIG" in os.environ and (not toml_file().exists() or toml_file().is_dir()):
         raise SettingsError(f"TRIEFLOW_CONFIG names a file that is not there: {toml_file()}")
     try:
         settings = Settings(**given)

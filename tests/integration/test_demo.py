@@ -59,7 +59,8 @@ def test_the_demo_goes_through_and_a_second_run_finds_everything_unchanged(tmp_p
         page = (data / "demo.html").read_text(encoding="utf-8")
         assert page.count("<section>") == 17
         assert page.count("data:image/webp") >= 170
-        assert Image.open(png).width > 1_000
+        with Image.open(png) as drawn:
+            assert drawn.width > 1_000
 
         assert is_held(data), "--keep leaves the system running"
         second = demo(data)

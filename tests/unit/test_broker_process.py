@@ -68,7 +68,8 @@ def test_the_lock_goes_with_the_process_that_was_launched(tmp_path):
     with child:
         assert within(10, lambda: running_broker(tmp_path) == child.pid)
         child.kill()
-    assert running_broker(tmp_path) is None
+    # Its guard is a copy of the shell that began: it may not have let go of the lock yet.
+    assert within(10, lambda: running_broker(tmp_path) is None)
     with taken_folder(tmp_path):
         pass
 
