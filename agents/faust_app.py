@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import aiokafka
 import faust
 import mode
+from aiokafka import TopicPartition
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from mode.utils.futures import notify
@@ -89,6 +90,14 @@ class App(faust.App):  # type: ignore[misc]
 
     def forget_all(self) -> None:
         self.consumer.unacked.clear()
+
+    def stable_end(self, topic: str, partition: int) -> int | None:
+        """The last stable offset that a fetch told; None when there was none, or the partition is not ours."""
+        consumer, assigned = kafka_consumer(self), TopicPartition(topic, partition)
+        if consumer is None or assigned not in consumer.assignment():
+            return None
+        end = consumer.last_stable_offset(assigned)
+        return None if end is None or end < 0 else int(end)
 
     # -- rebalances --------------------------------------------------------------------------------------
 

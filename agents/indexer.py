@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import structlog
 
@@ -36,7 +36,7 @@ DOWNLOADS = 16
 RE_ID_BATCH = 64
 """Documents re-ided in one transaction; between two of them, events go first."""
 
-T = TypeVar("T")
+_REPORT_S = 0.5
 
 
 class Partition:
@@ -207,8 +207,20 @@ class Indexer:
             options,
             handler=lambda partition: Partition(self, partition),
             health=worker.health,
+            on_start=self._watch,
             on_opened=worker.sensor.partition_taken,
         )
+
+    async def _watch(self) -> None:
+        self._reporting = asyncio.get_running_loop().create_task(self._report())
+
+    async def _report(self) -> None:
+        """Tell how far behind the work is; end the process when new trees would not be seen any more."""
+        while self.codebooks.failure is None:
+            self.tools.sensor.in_flight(self.runtime.in_flight)
+            self.tools.sensor.commit_age(self.runtime.commit_age_s)
+            await asyncio.sleep(_REPORT_S)
+        self.runtime.crash(self.codebooks.failure)
 
 
 def run(settings: Settings) -> None:

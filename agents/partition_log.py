@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,6 +17,8 @@ from streams.events.base import LogPosition
 from streams.events.documents import Receipt
 from streams.headers import TYPES, Headers, cloud_event
 from streams.settings import Settings
+
+T = TypeVar("T")
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
 
@@ -62,13 +66,8 @@ class PartitionLog:
         self._settings = settings
         self._partition = partition
         self._timeout_s = settings.indexer.transaction_timeout_s
-        self._fatal: KafkaError | None = None
         self._producer: Producer = transactional_producer(
-            settings,
-            transactional_id=f"{settings.prefix}indexer-{partition}",
-            timeout_s=self._timeout_s,
-            # Without a callback the client raises a fatal error in the middle of whatever it calls back.
-            error_cb=self._note_error,
+            settings, transactional_id=f"{settings.prefix}indexer-{partition}", timeout_s=self._timeout_s
         )
         self._call(lambda: self._producer.init_transactions(60.0))
 
@@ -107,9 +106,9 @@ class PartitionLog:
                 on_delivery=lambda error, message, place=place: delivered(place, error, message),
             )
         if entries:
-            waiting = self._producer.flush(self._timeout_s)
+            waiting = self._call(lambda: self._producer.flush(self._timeout_s))
             if failures or waiting:
-                raise self._translated(failures[0] if failures else None)
+                raise _ours(failures[0] if failures else None)
         return offsets
 
     def _write_receipts(
@@ -135,29 +134,36 @@ class PartitionLog:
         partition = {} if topic.endswith(".dlq") else {"partition": self._partition}
         while True:
             try:
-                self._producer.produce(topic, **partition, **message)
-                self._producer.poll(0)
+                with _translated():
+                    self._producer.produce(topic, **partition, **message)
+                    self._producer.poll(0)
                 return
             except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise self._translated(error.args[0]) from error
+                self._call(lambda: self._producer.poll(0.1))
 
-    def _call(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except KafkaException as error:
-            raise self._translated(error.args[0]) from error
+    @staticmethod
+    def _call(step: Callable[[], T]) -> T:
+        with _translated():
+            return step()
 
-    def _note_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in _FENCED:
-            self._fatal = error
 
-    def _translated(self, error: KafkaError | None) -> FencedError | BrokerError:
-        """A fatal error is the cause of all that fail after it, as of records that are purged unsent."""
-        error = self._fatal or error
-        if error is None:
-            return BrokerError("Kafka did not confirm a batch in time; it is tried again after a restart")
-        if error.code() in _FENCED:
-            return FencedError("another process owns this partition now")
-        return BrokerError(f"Kafka refused a batch: {error.str()}")
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The client's exceptions as ours."""
+    try:
+        yield
+    except KafkaException as error:
+        raise _ours(error.args[0]) from error
+    except SystemError as error:
+        # The client raises a fatal error in the middle of whatever it calls back just then.
+        if not isinstance(error.__cause__, KafkaException):
+            raise
+        raise _ours(error.__cause__.args[0]) from error
+
+
+def _ours(error: KafkaError | None) -> FencedError | BrokerError:
+    if error is None:
+        return BrokerError("Kafka did not confirm a batch in time; it is tried again after a restart")
+    if error.code() in _FENCED:
+        return FencedError("another process owns this partition now")
+    return BrokerError(f"Kafka refused a batch: {error.str()}")

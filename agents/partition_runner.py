@@ -1,8 +1,8 @@
 """One partition in the hands of a worker: batches, gaps, acks in the order of offsets.
 
 Each partition knows the offset that it must see next. Where Faust skips records, for whatever reason, they are read
-from Kafka and handled in their place; what comes twice falls out. A role that keeps the position in its own state
-therefore never depends on Faust's offsets for its correctness.
+from Kafka and handled in their place, those at the end of a partition after a moment; what comes twice falls out. A
+role that keeps the position in its own state therefore never depends on Faust's offsets for its correctness.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _IDLE_INTERVAL_S = 0.05
+_LOOK_INTERVAL_S = 2.0
+"""Between two looks for records at the end of a partition that nobody delivers."""
 
 
 class PartitionHandler(Protocol):
@@ -71,6 +73,7 @@ class Surroundings(Protocol):
     def ack(self, event: Any) -> None: ...
     def forget(self, event: Any) -> None: ...
     def opened(self, partition: int, *, seconds: float) -> None: ...
+    def stable_end(self, topic: str, partition: int) -> int | None: ...
     def crash(self, error: BaseException | None) -> None: ...
 
 
@@ -80,6 +83,7 @@ class Waiting:
 
     record: Record
     event: Any
+    since: float = field(default_factory=time.monotonic)
 
 
 class PartitionRunner:
@@ -92,6 +96,8 @@ class PartitionRunner:
         self._waiting: deque[Waiting] = deque()
         self._running: deque[tuple[asyncio.Task[Any], list[Waiting]]] = deque()
         self._next: dict[str, int] = {}
+        self._overdue: dict[str, int] = {}
+        self._looked_at = 0.0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ends = False
@@ -113,6 +119,12 @@ class PartitionRunner:
     @property
     def in_flight(self) -> int:
         return len(self._waiting) + sum(len(batch) for _, batch in self._running)
+
+    @property
+    def oldest_s(self) -> float:
+        """For how long the oldest event that is not acked has been here, 0 without one."""
+        oldest = [batch[0] for _, batch in self._running if batch] or list(self._waiting)
+        return time.monotonic() - oldest[0].since if oldest else 0.0
 
     def pause(self) -> None:
         """Take nothing new and drop what waits: Kafka delivers it again."""
@@ -163,8 +175,10 @@ class PartitionRunner:
             batch = await self._gather()
             if batch:
                 await self._begin(batch)
-            elif not self.paused and not self._running and await self._between_batches():
-                continue
+            elif not self.paused and not self._running:
+                await self._look_behind()
+                if await self._between_batches():
+                    continue
             await self._room_for_another()
 
     # -- work: all of it stands in `_running`, so that a rebalance waits for it ---------------------------
@@ -251,6 +265,22 @@ class PartitionRunner:
             log.warning(
                 "gap filled", topic=topic, partition=self._partition, start=start, records=len(missing)
             )
+
+    async def _look_behind(self) -> None:
+        """Handle what Faust dropped at the end of a partition, where no later record shows the gap."""
+        if time.monotonic() - self._looked_at < _LOOK_INTERVAL_S:
+            return
+        self._looked_at = time.monotonic()
+        for topic in map(self._around.settings.topic, self._around.options.topics):
+            end, expected = self._around.stable_end(topic, self._partition), self._next[topic]
+            if end is None or end <= expected:
+                continue
+            if self._overdue.get(topic) == expected:  # nothing came since the last look
+                await self._handle_range(topic, expected, end)
+                if self._ends:
+                    return
+                self._next[topic] = end
+            self._overdue[topic] = expected
 
     # -- opening -----------------------------------------------------------------------------------------
 

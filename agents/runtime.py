@@ -68,6 +68,7 @@ class Runtime:
         self._exit: threading.Timer | None = None
         self._failed = False
         self._abandoned = False
+        self.health.set_ready("partitions", False, "joining the group")
         self.app = build_app(settings, self, role=options.role, topics=options.topics)
 
     def run(self) -> None:
@@ -104,12 +105,21 @@ class Runtime:
         """Records that wait or are being handled."""
         return sum(runner.in_flight for runner in self.runners.values())
 
+    @property
+    def commit_age_s(self) -> float:
+        """For how long the oldest event that is not acked has been here, over all partitions."""
+        return max((runner.oldest_s for runner in self.runners.values()), default=0.0)
+
     # -- called by the runners --------------------------------------------------------------------------
 
     def opened(self, partition: int, *, seconds: float) -> None:
         self._opening.discard(partition)
         self._on_opened(partition, seconds)
         self._report_ready()
+
+    def stable_end(self, topic: str, partition: int) -> int | None:
+        """The end of what is committed, as the last fetch told it; None before the first."""
+        return self.app.stable_end(topic, partition)
 
     def ack(self, event: Any) -> None:
         self.app.handled(event)

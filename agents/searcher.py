@@ -179,7 +179,7 @@ class Searcher:
             log.info("epoch active", epoch=codebooks.active)
 
     async def _watch(self) -> None:
-        asyncio.get_running_loop().create_task(self._report())
+        self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def _report(self) -> None:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
@@ -197,6 +197,7 @@ class Searcher:
             health.set_detail("epoch", self._index.active_epoch)
             self._switch_epoch()
             self._worker.sensor.in_flight(self.runtime.in_flight)
+            self._worker.sensor.commit_age(self.runtime.commit_age_s)
             await asyncio.sleep(0.2)
 
     # -- queries ----------------------------------------------------------------------------------------

@@ -72,9 +72,7 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
     return Producer(config | overrides)
 
 
-def transactional_producer(
-    settings: Settings, *, transactional_id: str, timeout_s: float, **overrides: Any
-) -> Producer:
+def transactional_producer(settings: Settings, *, transactional_id: str, timeout_s: float) -> Producer:
     """A producer whose transactions fence every earlier producer of the same id (KIP-98)."""
     milliseconds = int(timeout_s * 1_000)
     return producer(
@@ -83,8 +81,7 @@ def transactional_producer(
             "transactional.id": transactional_id,
             "transaction.timeout.ms": milliseconds,
             "delivery.timeout.ms": milliseconds,
-        }
-        | overrides,
+        },
     )
 
 

@@ -175,7 +175,7 @@ def fetched(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
     environment = {
         "TRIEFLOW_CONTENT__ALLOW_HTTP": "true",
         "TRIEFLOW_CONTENT__ALLOW_PRIVATE_ADDRESSES": "true",
-        "TRIEFLOW_CONTENT__FETCH_TIMEOUT_S": "1.0",
+        "TRIEFLOW_CONTENT__FETCH_TIMEOUT_S": "3.0",
     }
     folder = tmp_path_factory.mktemp("closed")
     with web_site() as site, running_world(broker.bootstrap, folder, **environment) as world:

@@ -47,6 +47,19 @@ def test_b5_records_skipped_at_the_end_are_handled_by_the_next_worker(
     assert group.offsets() == list(range(5))
 
 
+def test_b5_records_skipped_at_the_end_are_handled_though_nothing_follows(
+    new_group: Callable[..., Group],
+) -> None:
+    group = new_group()
+    group.publish(numbers(5))
+    worker = group.start(faust_skips=(3, 4))
+    group.wait_until_handled(range(5))
+    group.publish(numbers(6)[5:])
+    group.wait_until_committed(6)
+    assert group.offsets() == list(range(6)), "what came late is not handled twice"
+    assert [entry["records"] for entry in worker.logged("caught up")] == [2]
+
+
 def test_b5_records_of_aborted_transactions_and_their_markers_are_no_gaps(
     new_group: Callable[..., Group],
 ) -> None:
