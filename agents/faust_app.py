@@ -84,6 +84,10 @@ class App(faust.App):  # type: ignore[misc]
         """Commit up to this event. Events of a partition are handled in the order of offsets."""
         self.consumer.handled(event.message)
 
+    def handled_to(self, topic: str, partition: int, end: int) -> None:
+        """Commit up to `end`, for records of which there is no event."""
+        self.consumer.handled_to(TP(topic, partition), end)
+
     def forget(self, event: Any) -> None:
         """Drop an event unacked; Faust would wait for it for ever when a partition is given away."""
         self.consumer.unacked.discard(event.message)
@@ -208,8 +212,12 @@ class HandledConsumer(Consumer):  # type: ignore[misc]
 
     def handled(self, message: Any) -> None:
         """Everything of this partition up to this message was handled."""
-        self._handled[message.tp] = max(message.offset + 1, self._handled.get(message.tp, 0))
+        self.handled_to(message.tp, message.offset + 1)
         self.ack(message)
+
+    def handled_to(self, tp: TP, end: int) -> None:
+        """Everything of this partition below `end` was handled."""
+        self._handled[tp] = max(end, self._handled.get(tp, 0))
 
     def ack(self, message: Any) -> bool:
         """Nobody waits for this message any more. That is no word that it was handled."""

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _IDLE_INTERVAL_S = 0.05
-_LOOK_INTERVAL_S = 2.0
+LOOK_INTERVAL_S = 2.0
 """Between two looks for records at the end of a partition that nobody delivers."""
 
 
@@ -74,6 +74,7 @@ class Surroundings(Protocol):
     def forget(self, event: Any) -> None: ...
     def opened(self, partition: int, *, seconds: float) -> None: ...
     def stable_end(self, topic: str, partition: int) -> int | None: ...
+    def handled_to(self, topic: str, partition: int, end: int) -> None: ...
     def crash(self, error: BaseException | None) -> None: ...
 
 
@@ -268,7 +269,7 @@ class PartitionRunner:
 
     async def _look_behind(self) -> None:
         """Handle what Faust dropped at the end of a partition, where no later record shows the gap."""
-        if time.monotonic() - self._looked_at < _LOOK_INTERVAL_S:
+        if time.monotonic() - self._looked_at < LOOK_INTERVAL_S:
             return
         self._looked_at = time.monotonic()
         for topic in map(self._around.settings.topic, self._around.options.topics):
@@ -280,6 +281,7 @@ class PartitionRunner:
                 if self._ends:
                     return
                 self._next[topic] = end
+                self._around.handled_to(topic, self._partition, end)
             self._overdue[topic] = expected
 
     # -- opening -----------------------------------------------------------------------------------------

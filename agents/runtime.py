@@ -121,6 +121,9 @@ class Runtime:
         """The end of what is committed, as the last fetch told it; None before the first."""
         return self.app.stable_end(topic, partition)
 
+    def handled_to(self, topic: str, partition: int, end: int) -> None:
+        self.app.handled_to(topic, partition, end)
+
     def ack(self, event: Any) -> None:
         self.app.handled(event)
         self._room.set()

@@ -234,18 +234,25 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--documents", type=int, default=DOCUMENTS, help="ready vectors (default %(default)s)"
     )
+    parser.add_argument("--runs", type=int, default=1, help="whole runs, each on an empty system")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/path.json")
     options = parser.parse_args(list(arguments))
-    report = Report()
-    report.add("machine", python=platform.python_version(), cores=os.cpu_count(), encoder=settings.encoder)
-    with tempfile.TemporaryDirectory(prefix="trieflow-bench-") as folder:
-        data = Path(folder)
-        with system(data, settings.encoder) as (running, _):
-            _measure(running, report, options.documents)
-        restart(data, settings.encoder, report)
+    reports = [_run(settings.encoder, options.documents) for _ in range(options.runs)]
     if options.keep:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "path.json").write_text(json.dumps(report.figures, indent=1) + "\n")
+        text = json.dumps([report.figures for report in reports], indent=1)
+        (RESULTS / "path.json").write_text(text + "\n")
+
+
+def _run(encoder: str, documents: int) -> Report:
+    report = Report()
+    report.add("machine", python=platform.python_version(), cores=os.cpu_count(), encoder=encoder)
+    with tempfile.TemporaryDirectory(prefix="trieflow-bench-") as folder:
+        data = Path(folder)
+        with system(data, encoder) as (running, _):
+            _measure(running, report, documents)
+        restart(data, encoder, report)
+    return report
 
 
 def _measure(settings: Settings, report: Report, documents: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from agents import faust_app
+from agents import faust_app, partition_runner
 from agents.outbox import Outbox, Outgoing
 from agents.runtime import Runtime, RuntimeOptions
 from agents.worker import Worker
@@ -52,6 +52,7 @@ class Steering(BaseModel):
     output: str = "out"
     dies: Literal["coordinator", "fetcher"] | None = None
     rebalance_timeout: float = faust_app.REBALANCE_TIMEOUT_S
+    look_interval: float = partition_runner.LOOK_INTERVAL_S
 
 
 class Handled(BaseModel):
@@ -156,6 +157,7 @@ class SteeredRuntime(Runtime):
     def __init__(self, settings: Settings, steering: Steering, **keywords: Any) -> None:
         self._steering = steering
         faust_app.REBALANCE_TIMEOUT_S = steering.rebalance_timeout
+        partition_runner.LOOK_INTERVAL_S = steering.look_interval
         super().__init__(settings, **keywords)
         if steering.faust_never_resumes:
             self.app.tables.recovery._resume_streams = self._never

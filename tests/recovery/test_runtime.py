@@ -84,7 +84,7 @@ def test_b3_what_faust_acks_by_itself_is_not_committed(new_group: Callable[..., 
     """B3: a stream of Faust that runs without Cython acks the events that it skips."""
     group = new_group()
     group.publish(numbers(6))
-    worker = group.start(faust_skips=(3, 4, 5), faust_acks_skipped=True)
+    worker = group.start(faust_skips=(3, 4, 5), faust_acks_skipped=True, look_interval=600.0)
     worker.wait_for("skipped", offset=5)
     group.wait_until_committed(3)
     time.sleep(2 * COMMIT_S)  # a wrong commit would come with the next one

@@ -38,7 +38,7 @@ def test_b5_records_skipped_at_the_end_are_handled_by_the_next_worker(
 ) -> None:
     group = new_group()
     group.publish(numbers(5))
-    worker = group.start(faust_skips=(3, 4))
+    worker = group.start(faust_skips=(3, 4), look_interval=600.0)
     worker.wait_for("skipped", offset=4)
     group.wait_until_committed(3)
     worker.kill()
@@ -54,6 +54,7 @@ def test_b5_records_skipped_at_the_end_are_handled_though_nothing_follows(
     group.publish(numbers(5))
     worker = group.start(faust_skips=(3, 4))
     group.wait_until_handled(range(5))
+    group.wait_until_committed(5)
     group.publish(numbers(6)[5:])
     group.wait_until_committed(6)
     assert group.offsets() == list(range(6)), "what came late is not handled twice"
