@@ -27,6 +27,7 @@ from trieflow.demo_questions import ask, ask_names, needed, questions
 from trieflow.demo_report import Report, Say, print_answers, print_change, print_summary, sheet_of
 from trieflow.detached import start_detached, stop_system
 from trieflow.running import connected, running_system
+from trieflow.typed import typed_command
 
 SHEET = "demo.html"
 """The contact sheet, in the data folder."""
@@ -159,19 +160,19 @@ def _shortened(sheet: Sheet) -> Sheet:
 
 
 def _say_next(settings: Settings, flags: Mapping[str, Any], say: Say, *, stops_itself: bool) -> None:
-    where = "".join(f" --{name} {value}" for name, value in flags.items() if name in ("data", "prefix"))
+    command = typed_command(flags)
     waits = stops_itself and sys.stdin.isatty()
     say("")
     if stops_itself and not waits:
-        say(f"To go on with these documents: trieflow{where} up --detach (or the demo with --keep). Then:")
+        say(f"To go on with these documents: {command} up --detach (or the demo with --keep). Then:")
     else:
         say("Everything is still running. Try" + (", in another terminal:" if waits else ":"))
-    say(f'  trieflow{where} search "something to drink" --minus alcohol')
-    say(f"  trieflow{where} search --like openmoji/strawberry --explain")
-    say(f"  trieflow{where} publish FOLDER_WITH_PICTURES")
-    say(f"  trieflow{where} status")
+    say(f'  {command} search "something to drink" --minus alcohol')
+    say(f"  {command} search --like openmoji/strawberry --explain")
+    say(f"  {command} publish FOLDER_WITH_PICTURES")
+    say(f"  {command} status")
     if not stops_itself:
-        say(f"Stop it by:  trieflow{where} down")
+        say(f"Stop it by:  {command} down")
 
 
 def _wait_for_interrupt() -> None:

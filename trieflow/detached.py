@@ -46,6 +46,8 @@ def start_detached(settings: Settings, arguments: Sequence[str], *, timeout: flo
         return _until_ready(child, data, log, timeout=timeout)
     except BaseException:  # Ctrl-C does not reach a session of its own
         child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_STOP_TIMEOUT_S)
         raise
 
 

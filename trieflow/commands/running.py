@@ -9,6 +9,7 @@ import typer
 
 from trieflow import render
 from trieflow.session import Session
+from trieflow.typed import typed_command
 
 if TYPE_CHECKING:
     from trieflow.running import RunningSystem
@@ -46,7 +47,7 @@ def up(
         flags = [word for name, value in session.flags.items() for word in (f"--{name}", str(value))]
         counts = ["--indexers", str(indexers), "--searchers", str(searchers)]
         system = start_detached(session.settings, [*flags, "up", *counts], timeout=_DETACH_TIMEOUT_S)
-        _say_next(session, system, how_to_stop="trieflow{where} down")
+        _say_next(session, system, how_to_stop="{command} down")
         return
     from trieflow.up import Plan, run_system
 
@@ -60,14 +61,14 @@ def up(
 
 
 def _say_next(session: Session, system: RunningSystem, *, how_to_stop: str) -> None:
-    where = "" if "data" not in session.flags else f" --data {session.flags['data']}"
+    command = typed_command(session.flags)
     kind = "embedded Kafka" if system.embedded else "Kafka"
     render.output.print(
         f"Ready. {kind} at {system.brokers}, topics {system.prefix}*, {system.partitions} partitions.\n"
-        f"Next:  trieflow{where} publish FOLDER_WITH_PICTURES\n"
-        f'       trieflow{where} search "red boots"\n'
-        f"       trieflow{where} status\n"
-        f"Stop:  {how_to_stop.format(where=where)}"
+        f"Next:  {command} publish FOLDER_WITH_PICTURES\n"
+        f'       {command} search "red boots"\n'
+        f"       {command} status\n"
+        f"Stop:  {how_to_stop.format(command=command)}"
     )
 
 
