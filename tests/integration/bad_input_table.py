@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from models.encoders.hash import HashEncoder
-from tests.integration import pictures
+from tests import pictures
 
 Value = bytes | None | Callable[[str], bytes]
 Headers = Sequence[tuple[str, bytes | None]]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from tests.integration import pictures
+from tests import pictures
 
 SLOW_BUT_GOOD_S = 0.1
 _CHUNK = bytes(64 * 1024)

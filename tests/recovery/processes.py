@@ -17,9 +17,9 @@ import orjson
 from agents import crash_points
 from agents.health import WorkerFile
 from streams.settings import load_settings
+from tests.recovery.waiting import POLL_S, eventually
 
 START_S = 90.0
-_POLL_S = 0.05
 _BACKOFF_S = 0.5
 
 # A server that has imported everything forks the workers: importing takes longer than all else that a start does.
@@ -110,9 +110,7 @@ def _run(role: str, settings: Mapping[str, str], log: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TRIEFLOW_")]:
         del os.environ[name]
     os.environ.update({f"TRIEFLOW_{name.upper()}": value for name, value in settings.items()})
-    no_settings = log.with_name("trieflow.toml")  # not that of the folder where the tests run
-    no_settings.touch()
-    os.environ["TRIEFLOW_CONFIG"] = str(no_settings)
+    os.environ["TRIEFLOW_CONFIG"] = os.devnull
     importlib.reload(crash_points)  # it reads the environment once, and the server has imported it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module(f"agents.{role}").run(load_settings())
@@ -144,16 +142,8 @@ class Supervisor:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(_POLL_S):
+        while not self._stopping.wait(POLL_S):
             if self.process.exit_status is not None:
                 time.sleep(_BACKOFF_S)
                 self.process = self._start()
                 self.restarts += 1
-
-
-def eventually(condition: Callable[[], object], timeout: float, *, what: str) -> None:
-    """Wait until the condition holds. Raises AssertionError when it never does."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"within {timeout:.0f} s it never came true that {what}"
-        time.sleep(_POLL_S)

@@ -13,8 +13,8 @@ import orjson
 from streams.events.queries import Result
 from streams.headers import DEADLINE, derived_id, now_ms
 from streams.records import Record
-from tests.recovery.processes import eventually
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 
 ANSWER_S = 60.0
 

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from streams.clients import client_config, producer
 from streams.records import Record, committed_offset, read_to_end
 from streams.settings import Settings, load_settings
 from tests.recovery.runtime_worker import ROLE, Handled, Steering, run, write_position
+from tests.recovery.waiting import eventually
 
 WAIT_S = 60.0
 """Long enough for two people on two cores; nothing is asserted about it."""
@@ -119,7 +120,7 @@ class SteeredWorker:
             )
             return False
 
-        eventually(holds, what=what)
+        eventually(holds, WAIT_S, what=what)
 
 
 class Group:
@@ -136,8 +137,6 @@ class Group:
             "kafka__session_timeout_s": "6",
         }
         data.mkdir(parents=True, exist_ok=True)
-        self._no_settings = data / "trieflow.toml"
-        self._no_settings.touch()
         flat = {name: value for name, value in self._given.items() if "__" not in name}
         self.settings: Settings = load_settings(**flat)
         self._workers: list[SteeredWorker] = []
@@ -161,7 +160,7 @@ class Group:
 
     def start(self, name: str = "0", **steering: Any) -> SteeredWorker:
         """Start a worker; keywords are those of `Steering`."""
-        environment = _environment(self._given | {"worker": name, "config": str(self._no_settings)})
+        environment = _environment(self._given | {"worker": name, "config": os.devnull})
         worker = SteeredWorker(name, Steering(**steering), environment, data=self._data)
         self._workers.append(worker)
         return worker
@@ -226,12 +225,15 @@ class Group:
         """Wait until all of these were handled."""
         eventually(
             lambda: set(offsets) <= set(self.offsets(topic=topic, partition=partition)),
+            WAIT_S,
             what=f"partition {partition} of {topic} is handled up to {max(offsets)}",
         )
 
     def wait_until_handled_by(self, worker: str) -> None:
         eventually(
-            lambda: any(h.worker == worker for h in self.handled()), what=f"{worker} handles something"
+            lambda: any(h.worker == worker for h in self.handled()),
+            WAIT_S,
+            what=f"{worker} handles something",
         )
 
     def assert_nothing_unhandled_is_committed(self, *, partitions: int) -> None:
@@ -242,6 +244,7 @@ class Group:
     def wait_until_committed(self, offset: int, *, topic: str = "in", partition: int = 0) -> None:
         eventually(
             lambda: self.committed(topic=topic, partition=partition) == offset,
+            WAIT_S,
             what=f"the group has committed {offset}",
         )
 
@@ -254,14 +257,6 @@ def numbers(count: int) -> list[str]:
 def first_of_each(offsets: Iterable[int]) -> list[int]:
     """What is left of redelivered offsets when the first of each counts."""
     return list(dict.fromkeys(offsets))
-
-
-def eventually(condition: Callable[[], object], *, what: str) -> None:
-    """Wait until the condition holds. Raises AssertionError when it never does."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"within {WAIT_S:.0f} s it never came true that {what}"
-        time.sleep(0.05)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,8 @@ from streams.events.documents import Receipt
 from streams.records import Record, read_to_end
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
-from tests.recovery.processes import WorkerProcess, eventually
+from tests.recovery.processes import WorkerProcess
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import DocumentEvent, Truth, Workload
 from trieflow import Client
 

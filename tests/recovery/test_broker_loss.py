@@ -11,9 +11,10 @@ import pytest
 
 from streams.broker import EmbeddedBroker
 from tests.recovery.invariants import assert_nothing_lost
-from tests.recovery.processes import Supervisor, eventually
+from tests.recovery.processes import Supervisor
 from tests.recovery.questions import Questions, assert_repeats_are_recognised
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(280)]

@@ -9,9 +9,9 @@ import pytest
 
 from streams.events.codebooks import ActiveEpoch
 from tests.recovery.invariants import assert_nothing_lost, everything, latest_assignments
-from tests.recovery.processes import eventually
 from tests.recovery.questions import Questions
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import DocumentEvent, Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(280)]

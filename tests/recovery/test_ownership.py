@@ -8,8 +8,9 @@ import pytest
 
 from streams.records import Record
 from tests.recovery.invariants import assert_nothing_lost
-from tests.recovery.processes import WorkerProcess, eventually
+from tests.recovery.processes import WorkerProcess
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(240)]

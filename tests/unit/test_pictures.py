@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -14,34 +12,10 @@ from PIL import Image
 
 from models.pictures import FORMATS, PictureLimits, decode_picture, thumbnail
 from streams.errors import DataError
+from tests.pictures import png_of, saved, two_halves
 
 LIMITS = PictureLimits()
 RED, WHITE = (255, 0, 0), (255, 255, 255)
-
-
-def two_halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
-    """The left half red, the right half white."""
-    picture = Image.new("RGB", size, "white")
-    picture.paste("red", (0, 0, size[0] // 2, size[1]))
-    return picture.convert(mode)
-
-
-def saved(picture: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format=format, **options)
-    return buffer.getvalue()
-
-
-def png_header_of(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"")),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    )
 
 
 def code_of(data: bytes, limits: PictureLimits = LIMITS) -> str:
@@ -99,8 +73,8 @@ def test_a_truncated_picture_is_undecodable(format: str) -> None:
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
-    assert code_of(png_header_of(60_000, 60_000)) == "image_too_large"
-    assert code_of(png_header_of(10_000, 10_000)) == "image_too_large"
+    assert code_of(png_of(60_000, 60_000, pixels=b"")) == "image_too_large"
+    assert code_of(png_of(10_000, 10_000, pixels=b"")) == "image_too_large"
 
 
 def test_the_pixel_limit_is_exact() -> None:

@@ -15,6 +15,7 @@ _ORIENTATION = 0x0112
 
 
 def two_halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
+    """The left half red, the right half white."""
     picture = Image.new("RGB", size, "white")
     picture.paste("red", (0, 0, size[0] // 2, size[1]))
     return picture.convert(mode)
@@ -59,14 +60,19 @@ def noise(format: str) -> bytes:
     return saved(Image.fromarray(pixels), format)
 
 
-def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A small PNG that unpacks to gigabytes of zeros: a whole row of them, and the promise of the others."""
+def png_of(width: int, height: int, pixels: bytes) -> bytes:
+    """A PNG that claims a size in RGB; `pixels` is what it really unpacks to."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(bytes(1 + 3 * width), 9)),
+        (b"IDAT", zlib.compress(pixels, 9)),
         (b"IEND", b""),
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks
     )
+
+
+def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
+    """A small PNG that unpacks to gigabytes of zeros: a whole row of them, and the promise of the others."""
+    return png_of(width, height, bytes(1 + 3 * width))
