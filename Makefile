@@ -58,6 +58,7 @@ docs: $(INSTALLED) ## Write docs/reference/commands.md again after a change of a
 lock: $(INSTALLED) ## Resolve the requirements again (hashes, no addresses)
 	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra dev -o requirements/all.txt
 	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/core.txt
+	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra bench -o requirements/bench.txt
 	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/tools.in -o requirements/tools.txt
 
 clean: ## Delete the environment and caches (not .trieflow, which holds your data)

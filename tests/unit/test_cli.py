@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -149,6 +150,17 @@ def test_an_unknown_benchmark_is_a_clear_error(run):
     done = run("bench nonsense")
     assert done.exit_code == 2
     assert "nonsense" in done.stderr
+
+
+def test_a_benchmark_without_its_packages_says_what_to_install(run, monkeypatch):
+    def needs_more(settings, arguments):
+        importlib.import_module("a_package_that_nobody_has")
+
+    monkeypatch.setattr("benchmarks.path.main", needs_more)
+    done = run("bench path")
+    assert done.exit_code == 2
+    assert "a_package_that_nobody_has" in done.stderr
+    assert "requirements/bench.txt" in done.stderr.replace("\n", "")
 
 
 def test_a_tied_worker_ends_when_its_parent_lets_go():

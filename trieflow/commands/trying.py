@@ -12,6 +12,8 @@ import typer
 from streams.errors import SettingsError
 from trieflow.session import Session
 
+_INSTALL = "the benchmarks need .venv/bin/uv pip install --require-hashes -r requirements/bench.txt"
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -62,4 +64,7 @@ def bench(
         found = None
     if found is None or found.origin is None:
         raise SettingsError(f"there is no benchmark {name!r} here: benchmarks/{name}.py is looked for")
-    import_module(module).main(cast(Session, ctx.obj).settings, ctx.args)
+    try:
+        import_module(module).main(cast(Session, ctx.obj).settings, ctx.args)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"the package {error.name} is not installed; {_INSTALL}") from error
