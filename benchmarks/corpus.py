@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -51,12 +51,12 @@ def load(folder: Path = FOLDER) -> Corpus:
         PackageNotFoundError: a package of the extra `bench` is missing.
     """
     about = folder / "about.json"
-    if not about.exists() or json.loads(about.read_text())["made_from"] != _made_from():
+    if not about.exists() or read_json(about)["made_from"] != _made_from():
         _make(folder)
     return Corpus(
         vectors=np.load(folder / "corpus256.f32.npy", mmap_mode="r"),
         topics=np.load(folder / "corpus_topics.npy"),
-        topic_names=json.loads(about.read_text())["topics"],
+        topic_names=read_json(about)["topics"],
         queries=np.load(folder / "queries256.f32.npy"),
         neighbours=np.load(folder / "queries_top100.npy"),
     )
@@ -90,7 +90,7 @@ def _make(folder: Path) -> None:
     _write(folder / "corpus_sentences.txt", "".join(f"{texts[kept[row]]}\n" for row in rows))
     _write(folder / "queries_sentences.txt", "".join(f"{texts[kept[row]]}\n" for row in held_out))
     about = {"made_from": made_from, "rows": len(rows), "queries": HELD_OUT, "topics": names.tolist()}
-    _write(folder / "about.json", json.dumps(about, indent=1) + "\n")  # last: it says that all is there
+    write_json(folder / "about.json", about)  # last: it says that all is there
 
 
 def _read_all() -> tuple[list[str], list[str]]:
@@ -166,6 +166,16 @@ def _save(path: Path, rows: NDArray[np.generic]) -> None:
     with unfinished.open("wb") as file:
         np.save(file, rows)
     os.replace(unfinished, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file."""
+    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """A JSON object into a file, whole or not at all."""
+    _write(path, json.dumps(values, indent=1) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
