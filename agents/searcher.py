@@ -15,7 +15,7 @@ from cachetools import TTLCache
 
 from agents import crash_points
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
-from agents.codebook_log import CodebookLog
+from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
@@ -31,6 +31,7 @@ from models.encoders.base import Part, TextPart
 from state.live_documents import live_document, stored_documents
 from state.live_index import Change, LiveIndex, Removal
 from state.records import LogRecord
+from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
 from streams.events.queries import QueryPart, Result
 from streams.records import Record
@@ -89,7 +90,9 @@ class Searcher:
             index=self._settings.index,
         )
         self._fetcher = Fetcher(self._settings.content)
+        warm_up()
         self._index = LiveIndex(description.dimension)
+        self._trees: set[int] = set()
         checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
         self._shard = open_shard(
             self._settings.role_folder(ROLE) / "replica",
@@ -99,7 +102,9 @@ class Searcher:
             checkpoint=checkpoints.folder,
         )
         self._searching = Searching(self._settings, encoder=description, index=self._index, shard=self._shard)
-        self._codebooks = CodebookLog(self._settings, store, stamp=description.stamp)
+        self._codebooks = CodebookLog(
+            self._settings, store, stamp=description.stamp, on_change=self._take_trees
+        )
         self._replica = Replica(
             self._settings,
             self._shard,
@@ -156,6 +161,12 @@ class Searcher:
         newest_ms = max(timestamps.values(), default=0)
         if newest_ms:
             self._worker.sensor.freshness(max(0.0, time.time() - newest_ms / 1_000))
+
+    def _take_trees(self, codebooks: Codebooks) -> None:
+        for epoch in set(codebooks.live_epochs()) & set(codebooks.trees) - self._trees:
+            tree = codebooks.trees[epoch]
+            self._index.set_tree(epoch, tree.leaves, tree.centroids)
+            self._trees.add(epoch)
 
     def _changes(
         self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]

@@ -1,4 +1,4 @@
-"""Answering one query from the live index: filter, choose leaves, score exactly, rerank pictures, show."""
+"""Answering one query from the live index: filter, find candidates by every path, score exactly, show."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from agents.codebook_log import Codebooks
-from models.codebooks import Codebook
 from models.encoders.base import EncoderDescription
-from state.beam import FoundLeaves, LevelCentroids, by_geometry, constrained_beam
 from state.filters import parse_filter
-from state.live_index import LiveIndex, ScoredDocument
+from state.generative import GenerativePath, Probability
+from state.live_index import LiveIndex, ScoredDocument, in_numbers
 from state.shard import Shard
-from state.vector_rows import Calibration, ScoringPart, ScoringQuery
+from state.vector_rows import Calibration, QueryArrays, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
 from streams.events.queries import Hit, Query, SearchMode
-from streams.semantic_id import CLUSTER_BITS, INSTANCE_BITS, SUBCATEGORY_BITS, SemanticId
+from streams.semantic_id import SemanticId
 from streams.settings import SearchSettings, Settings
 
 Vector = NDArray[np.float32]
+Slots = NDArray[np.int64]
 PartKind = Literal["text", "image"]
-_LEVEL_BITS = (SUBCATEGORY_BITS + CLUSTER_BITS, CLUSTER_BITS, 0)
 _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
 
 
@@ -51,13 +50,25 @@ class Found:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A query made ready: its parts for the compiled functions, its direction in the tree, its limits."""
+
+    query: Query
+    vectors: Sequence[QueryVector]
+    scoring: ScoringQuery
+    arrays: QueryArrays
+    direction: Vector
+    allowed: BitMap | None
+    mode: SearchMode
+    epoch: int
+
+
 @dataclass
 class _Scored:
     """One candidate with what its score is made of."""
 
     document: ScoredDocument
-    semantic_id: str | None
-    leaf: int | None
     raw: float = 0.0
 
     @property
@@ -77,7 +88,7 @@ class _Stages:
 
 
 class Searching:
-    """Searches the live index of one process. Thread-safe; the index is held still while it scores."""
+    """Searches the live index of one process. Thread-safe; it never waits for the writer."""
 
     def __init__(
         self, settings: Settings, *, encoder: EncoderDescription, index: LiveIndex, shard: Shard
@@ -87,32 +98,29 @@ class Searching:
         self._encoder = encoder
         self._index = index
         self._shard = shard
-        self._levels: tuple[int, tuple[LevelCentroids, ...]] = (-1, ())
 
     def search(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> Found:
         """Answer a query whose parts are encoded. Raises DataError: `bad_filter`, `unsupported_mode`."""
-        checked = parse_filter(query.filter) if query.filter else None
-        scoring = self._scoring(vectors)
         stages = _Stages()
         with self._index.reading():
-            epoch = self._index.active_epoch or 0
-            tree = codebooks.trees.get(epoch)
-            mode = self._mode(query.mode, tree)
-            allowed = self._index.passing(checked) if checked else None
-            allowed = self._without_asked(query, allowed)
-            leaves = self._leaves(vectors, tree) if mode == "generative" and tree else None
-            slots = self._index.trie().slots(leaves.leaves) if leaves else None
-            stages.done("generate")
-            scored = self._best(query, scoring, allowed=allowed, slots=slots, epoch=epoch)
-            self._rerank(scored, vectors, scoring)
-        stages.done("resolve" if leaves else "dense")
-        scored.sort(key=lambda s: (-s.score, s.document.document_id))
-        hits = [
-            self._hit(s, position, mode=mode, explain=query.explain, leaves=leaves)
-            for position, s in enumerate(scored[: query.top_k], start=1)
-        ]
+            asked = self._asked(query, vectors, codebooks)
+            path = self._index.active_path() if asked.mode == "generative" else None
+            slots = self._generated(asked, path) if path is not None else self._exact(asked)
+            stages.done("generate" if path is not None else "dense")
+            scored = self._best(asked, slots)
+            self._rerank(scored, asked)
+            scored.sort(key=lambda s: (-s.score, s.document.document_id))
+            stages.done("resolve")
+            shown = scored[: query.top_k]
+            probabilities = self._probabilities(asked, path, shown)
+            hits = [
+                self._hit(asked, each, position, probability)
+                for position, (each, probability) in enumerate(
+                    zip(shown, probabilities, strict=True), start=1
+                )
+            ]
         stages.done("fuse")
-        return Found(hits, mode, epoch, stages.seconds)
+        return Found(hits, asked.mode, asked.epoch, stages.seconds)
 
     def like(self, document_id: str) -> tuple[PartKind, Vector, Vector | None]:
         """Kind, vector and raw features of a stored document. Raises DataError `unknown_document`."""
@@ -130,13 +138,30 @@ class Searching:
                 return part, stored[document_kind], stored.get("raw") if part == "image" else None
         raise DataError("unknown_document", f"document {document_id[:200]!r} has no vector to compare")
 
-    def _mode(self, wanted: SearchMode, tree: Codebook | None) -> SearchMode:
+    def _asked(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> _Asked:
+        checked = parse_filter(query.filter) if query.filter else None
+        scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
+        epoch = self._index.active_epoch or 0
+        direction = np.stack([v.weight * v.vector for v in vectors]).sum(axis=0)
+        allowed = self._index.passing(checked) if checked else None
+        return _Asked(
+            query=query,
+            vectors=vectors,
+            scoring=scoring,
+            arrays=scoring.arrays(self._index.dimension),
+            direction=direction / max(float(np.linalg.norm(direction)), 1e-9),
+            allowed=self._without_asked(query, allowed),
+            mode=self._mode(query.mode, has_tree=epoch in codebooks.trees),
+            epoch=epoch,
+        )
+
+    def _mode(self, wanted: SearchMode, *, has_tree: bool) -> SearchMode:
         if wanted == "lexical":
             raise DataError("unsupported_mode", "lexical search is not there yet; use auto", field="mode")
         if wanted == "auto":
             wanted = "dense" if len(self._index) <= self._exact_up_to else "generative"
         # Below the first fitted tree there is nothing to generate: ids exist, meanings do not.
-        return "dense" if wanted == "generative" and tree is None else wanted
+        return "dense" if wanted == "generative" and not has_tree else wanted
 
     def _without_asked(self, query: Query, allowed: BitMap | None) -> BitMap | None:
         """A document is not an answer to "like this document"."""
@@ -145,9 +170,6 @@ class Searching:
         if not own:
             return allowed
         return (self._index.every() if allowed is None else allowed) - BitMap(own)
-
-    def _scoring(self, vectors: Sequence[QueryVector]) -> ScoringQuery:
-        return ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
 
     def _calibrations(self, kind: PartKind) -> dict[VectorKind, Calibration]:
         known = self._encoder.calibration
@@ -163,76 +185,82 @@ class Searching:
             if (name := names[document_kind]) in known
         }
 
-    def _leaves(self, vectors: Sequence[QueryVector], tree: Codebook) -> FoundLeaves:
-        direction = np.stack([v.weight * v.vector for v in vectors]).sum(axis=0)
-        direction /= max(float(np.linalg.norm(direction)), 1e-9)
-        beam, leaves = self._settings.beam, self._settings.leaves
-        scorer = by_geometry(self._centroids(tree), direction)
-        return constrained_beam(self._index.trie(), scorer, beam=beam, leaves=leaves)
+    def _shortlist(self, asked: _Asked) -> int:
+        return max(2 * asked.query.top_k, self._settings.shortlist)
 
-    def _centroids(self, tree: Codebook) -> tuple[LevelCentroids, ...]:
-        if self._levels[0] != tree.epoch:
-            levels = tuple(LevelCentroids(*tree.level(bits)) for bits in _LEVEL_BITS)
-            self._levels = (tree.epoch, levels)
-        return self._levels[1]
+    def _exact(self, asked: _Asked) -> Slots:
+        """The best of all documents, or of those that the filter lets through."""
+        among = None if asked.allowed is None else in_numbers(asked.allowed)
+        slots, scores = self._index.score(asked.arrays, among)
+        most = self._shortlist(asked)
+        return slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]]
 
-    def _best(
-        self,
-        query: Query,
-        scoring: ScoringQuery,
-        *,
-        allowed: BitMap | None,
-        slots: NDArray[np.int64] | None,
-        epoch: int,
-    ) -> list[_Scored]:
-        found, scores = self._index.score(scoring, allowed=allowed, slots=slots)
-        best = self._index.top(found, scores, max(query.top_k, self._settings.shortlist))
-        scored = []
-        for document in best:
-            live = self._index.in_slot(document.slot)
-            packed = live.ids.get(epoch) if live is not None else None
-            text = None if packed is None else str(SemanticId.unpacked(packed))
-            scored.append(_Scored(document, text, None if packed is None else packed >> INSTANCE_BITS))
-        return scored
+    def _generated(self, asked: _Asked, path: GenerativePath) -> Slots:
+        """The best of the leaves that the beam opens; few allowed documents are all scored instead."""
+        if asked.allowed is not None and len(asked.allowed) <= self._exact_up_to:
+            return self._exact(asked)
+        found = path.search(
+            self._index.rows_arrays,
+            asked.arrays,
+            asked.direction,
+            leaves=self._settings.leaves,
+            members=self._settings.members,
+            shortlist=self._shortlist(asked),
+            beam=self._settings.beam,
+            allowed=None if asked.allowed is None else self._index.mask(asked.allowed),
+        )
+        return found.slots
 
-    def _rerank(
-        self, scored: Sequence[_Scored], vectors: Sequence[QueryVector], scoring: ScoringQuery
-    ) -> None:
+    def _best(self, asked: _Asked, slots: Slots) -> list[_Scored]:
+        """Candidates with their exact scores; those that are gone by now are left out."""
+        parts = self._index.parts(asked.arrays, slots)
+        scores = asked.arrays.weights @ parts
+        there = ~np.isnan(scores)
+        most = max(asked.query.top_k, self._settings.shortlist)
+        return [_Scored(document) for document in self._index.top(slots[there], scores[there], most)]
+
+    def _rerank(self, scored: Sequence[_Scored], asked: _Asked) -> None:
         """Pictures are compared with pictures by raw features, in place of the joint vector's part."""
         calibration = self._encoder.calibration.get("image>raw")
-        if calibration is None or not scored:
+        if calibration is None or not scored or all(v.raw is None for v in asked.vectors):
             return
-        for part, query_vector in zip(scoring.parts, vectors, strict=True):
+        slots = np.array([s.document.slot for s in scored], dtype=np.int64)
+        parts = self._index.parts(asked.arrays, slots)
+        for number, query_vector in enumerate(asked.vectors):
             if query_vector.raw is None:
                 continue
-            slots = np.array([s.document.slot for s in scored], dtype=np.int64)
-            found, scores = self._index.score(ScoringQuery([part]), slots=slots)
-            joint: dict[int, float] = dict(zip(found.tolist(), scores.tolist(), strict=True))
-            for candidate in scored:
+            for candidate, joint in zip(scored, parts[number].tolist(), strict=True):
                 best = self._raw_product(candidate.document.document_id, query_vector.raw)
-                if best is not None:
-                    value = part.weight * (best - calibration.mean) / calibration.spread
-                    candidate.raw += value - joint.get(candidate.document.slot, 0.0)
+                if best is not None and not np.isnan(joint):
+                    value = (best - calibration.mean) / calibration.spread
+                    candidate.raw += query_vector.weight * (value - joint)
 
     def _raw_product(self, document_id: str, raw: Vector) -> float | None:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
         return max((float(row.astype(np.float32) @ raw) for row in rows), default=None)
 
-    def _hit(
-        self, scored: _Scored, position: int, *, mode: SearchMode, explain: bool, leaves: FoundLeaves | None
-    ) -> Hit:
+    def _probabilities(
+        self, asked: _Asked, path: GenerativePath | None, shown: Sequence[_Scored]
+    ) -> Sequence[Probability | None]:
+        if path is None:
+            return [None] * len(shown)
+        slots = [each.document.slot for each in shown]
+        return path.probabilities(self._index.rows_arrays, asked.arrays, asked.direction, slots)
+
+    def _hit(self, asked: _Asked, scored: _Scored, position: int, probability: Probability | None) -> Hit:
         document_id = scored.document.document_id
+        packed = self._index.id_of(scored.document.slot, asked.epoch)
         stored = self._shard.document(document_id)
-        parts = (
-            {mode: scored.document.score} | ({"raw": scored.raw} if scored.raw else {}) if explain else None
-        )
+        parts = {asked.mode: scored.document.score} | ({"raw": scored.raw} if scored.raw else {})
+        explain = asked.query.explain
         return Hit(
             document_id=document_id,
-            semantic_id=scored.semantic_id,
+            semantic_id=None if packed is None else str(SemanticId.unpacked(packed)),
             score=scored.score,
             position=position,
-            parts=parts,
-            levels=_levels(scored.leaf, leaves) if explain else None,
+            probability=None if probability is None else probability.product,
+            parts=parts if explain else None,
+            levels=_levels(probability) if explain and probability else None,
             title=stored.title if stored else None,
             fields=(stored.fields or None) if stored else None,
             tags=(list(stored.tags) or None) if stored else None,
@@ -240,9 +268,5 @@ class Searching:
         )
 
 
-def _levels(leaf: int | None, leaves: FoundLeaves | None) -> list[float] | None:
-    """What each level of the beam added for a leaf; None off the generative path."""
-    if leaves is None or leaf is None:
-        return None
-    row = np.flatnonzero(leaves.leaves == leaf)
-    return [float(value) for value in leaves.levels[row[0]]] if len(row) else None
+def _levels(probability: Probability) -> list[float]:
+    return [probability.category, probability.subcategory, probability.leaf, probability.share]

@@ -2,5 +2,5 @@
 
 All of it is a fold of the `assignments` log: it can be lost and read again. May import `streams` alone;
 `models` stands beside it, so centroids and vectors come as arrays.
-Read first: `records.py`, `shard.py`, `fold.py`; then `live_index.py`, `trie.py`, `beam.py`.
+Read first: `records.py`, `shard.py`, `fold.py`; then `live_index.py`, `generative.py`, `trie.py`, `beam.py`.
 """

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
+Scalar: TypeAlias = Any
+"""A number inside of compiled functions, where those of Python and of numpy are the same."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Sums may be reordered (vector instructions), but infinities keep their meaning.
@@ -19,3 +24,59 @@ def compiled(function: F) -> F:
         return cast("F", numba.njit(cache=True, nogil=True, fastmath=_FAST)(function))
     except RuntimeError:  # no folder for the cache can be written, as on a read-only file system
         return cast("F", numba.njit(nogil=True, fastmath=_FAST)(function))
+
+
+def inlined(function: F) -> F:
+    """For innermost loops: written out in the compiled function that uses it. A call costs three times the sum."""
+    return cast("F", numba.njit(inline="always", nogil=True, fastmath=_FAST)(function))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def publish(context: Any, array: Any, index: Any, value: Any) -> Any:
+    """`array[index] = value` for a 64-bit array; whoever `observe`s it also sees everything written before."""
+    return types.void(array, index, value), _publish
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def observe(context: Any, array: Any, index: Any) -> Any:
+    """`array[index]` of a 64-bit array, the other half of `publish`."""
+    return array.dtype(array, index), _observe
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(context: Any, array: Any, row: Any, column: Any) -> Any:
+    """Ask for `array[row, column]` to be brought near; it is not waited for."""
+    return types.void(array, row, column), _prefetch
+
+
+def _prefetch(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, row, column = arguments
+    made = context.make_array(signature.args[0])(context, builder, array)
+    at = [context.cast(builder, row, signature.args[1], types.intp)]
+    at.append(context.cast(builder, column, signature.args[2], types.intp))
+    pointer = cgutils.get_item_pointer(context, builder, signature.args[0], made, at, wraparound=False)
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]  # read, keep near, data
+    builder.call(function, [builder.bitcast(pointer, byte), *flags])
+    return context.get_dummy_value()
+
+
+def _publish(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, index, value = arguments
+    stored = context.cast(builder, value, signature.args[2], signature.args[0].dtype)
+    builder.store_atomic(stored, _pointer(context, builder, signature, array, index), "release", 8)
+    return context.get_dummy_value()
+
+
+def _observe(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, index = arguments
+    return builder.load_atomic(_pointer(context, builder, signature, array, index), "acquire", 8)
+
+
+def _pointer(context: Any, builder: Any, signature: Any, array: Any, index: Any) -> Any:
+    of_type, index_type = signature.args[0], signature.args[1]
+    made = context.make_array(of_type)(context, builder, array)
+    at = context.cast(builder, index, index_type, types.intp)
+    return cgutils.get_item_pointer(context, builder, of_type, made, [at], wraparound=False)

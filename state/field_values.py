@@ -112,17 +112,26 @@ class FieldTable:
 
     def __init__(self) -> None:
         self._fields: dict[str, FieldValues] = {}
+        self._held: dict[int, Mapping[str, Sequence[Scalar]]] = {}
 
     def get(self, field: str) -> FieldValues | None:
         """The values of a field, or None when no document has it."""
         return self._fields.get(field)
+
+    def put(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
+        """Give a slot these values in place of what it had."""
+        self.remove(slot)
+        self._held[slot] = fields
+        self.add(slot, fields)
 
     def add(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
         for field, values in fields.items():
             for value in values:
                 self._fields.setdefault(field, FieldValues()).add(value, slot)
 
-    def remove(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
+    def remove(self, slot: int) -> None:
+        """Take a slot out of all fields."""
+        fields = self._held.pop(slot, {})
         for field, values in fields.items():
             table = self._fields.get(field)
             if table is None:

@@ -1,28 +1,34 @@
 """The live index: all documents in memory, searchable the moment a change is applied.
 
-One writer thread feeds it in log order, others query it. A lock is held while either works; hold
-`reading()` around several calls that must see the same documents, for slots are used again.
+Changes are applied in log order, one at a time; any number of threads query it without waiting. A query holds
+`reading()` from its first look to its last: until then no slot that it found means another document.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.document_table import DocumentTable
 from state.field_values import FieldTable, FieldValues, filterable, seconds
 from state.filters import Filter
-from state.trie import LEAF_LEVELS, Trie, leaf_of
-from state.vector_rows import ScoringPart, ScoringQuery, Vector, VectorRows
+from state.generative import GenerativePath
+from state.readers import Readers, Retired
+from state.vector_rows import QueryArrays, RowArrays, Vector, VectorRows
 from streams.events.assignments import Modality
 from streams.events.documents import FieldValue, Scalar
-from streams.semantic_id import SemanticId
+from streams.semantic_id import INSTANCE_BITS, SemanticId
+
+Floats = NDArray[np.float32]
+Slots = NDArray[np.int64]
+_LEAF_LEVELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,14 @@ class LiveDocument:
             published_at=self.published_at,
         )
 
+    def fused(self, dimension: int) -> Floats:
+        """The vector (d,) that chooses the leaf: the mean of the others where none is named, zeros without any."""
+        joint = [vector for kind, vector in self.vectors if kind != "raw"]
+        named = [vector for kind, vector in self.vectors if kind == "fused"]
+        nothing = np.zeros(dimension, dtype=np.float32)
+        mean: Floats = np.mean(named or joint or [nothing], axis=0, dtype=np.float32)
+        return mean
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -69,191 +83,245 @@ class ScoredDocument:
 
 
 class LiveIndex:
-    """Documents in slots; their vectors in rows, their leaves in a trie for each epoch, their fields in bitmaps."""
+    """Documents in slots; their vectors in rows, their leaves in a path for each epoch, their fields in columns."""
 
     def __init__(self, dimension: int) -> None:
-        self._lock = threading.RLock()
-        self._rows = VectorRows(dimension)
-        self._slots: dict[str, int] = {}
-        self._documents: list[LiveDocument | None] = []
-        self._free: list[int] = []
-        self._live = BitMap()
-        self._tries: dict[int, Trie] = {}
+        self.dimension = dimension
+        self._writing = threading.RLock()
+        """Held by what changes the index, so that two threads may; readers never take it."""
+        self._readers = Readers()
+        self._table = DocumentTable()
+        self._rows = VectorRows(dimension, readers=self._readers)
+        self._paths: dict[int, GenerativePath] = {}
         self._forgotten: set[int] = set()
         self._fields = FieldTable()
+        self._given_up: Retired[list[int]] = Retired(self._readers)
         self.active_epoch: int | None = None
-        # Compile now: the first query would wait for it, and the writer for that query.
-        self._rows.score(ScoringQuery([ScoringPart(np.zeros(dimension, dtype=np.float32))]), None)
         # Seconds since the epoch, of all documents ever taken in.
         self.newest_arrival: float | None = None
         self.newest_published: float | None = None
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Take in changes in order; a query sees all of them or none."""
-        with self._lock:
-            for change in changes:
-                if isinstance(change, Removal):
-                    self._remove(change.document_id)
-                else:
-                    self._put(change)
+    # -- the writer ---------------------------------------------------------------------------------------
 
-    def reading(self) -> AbstractContextManager[bool]:
-        """Hold the index still over several calls. Keep it short: the writer waits."""
-        return self._lock
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take in changes in order; each document is found as soon as it is in, and not once it is out."""
+        for run in _runs(changes):
+            puts = [change for change in run if isinstance(change, LiveDocument)]
+            removals = [change.document_id for change in run if isinstance(change, Removal)]
+            with self._writing:
+                if puts:
+                    self._put(puts)
+                if removals:
+                    self._remove(removals)
+
+    def set_tree(self, epoch: int, leaves: Slots, centroids: Floats) -> None:
+        """Packed leaves (n,) of an epoch with their centroids (n, d): a fitted tree, or leaves that changed."""
+        with self._writing:
+            if epoch not in self._forgotten:
+                self.path(epoch).set_leaves(leaves, centroids)
+
+    def close_leaf(self, epoch: int, leaf: int) -> None:
+        """A leaf takes no documents any more."""
+        with self._writing:
+            if epoch not in self._forgotten:
+                self.path(epoch).close_leaf(leaf)
+
+    def repair(self, most: int) -> int:
+        """Choose second leaves again near leaves that changed, for up to `most` documents; how many were done."""
+        with self._writing:
+            return sum(path.repair(most, self._fused_in) for path in self._paths.values() if path.repairs)
 
     def activate(self, epoch: int) -> None:
-        """Serve `trie` and `below` from this epoch from now on. Instant: all epochs are kept up to date."""
+        """Serve this epoch from now on. Instant: all epochs are kept up to date."""
         self.active_epoch = epoch
 
     def forget_epoch(self, epoch: int) -> None:
-        """Drop the trie of an epoch that will not be served again; its ids are ignored from now on."""
-        with self._lock:
+        """Drop the path of an epoch that will not be served again; its ids are ignored from now on."""
+        with self._writing:
             self._forgotten.add(epoch)
-            self._tries.pop(epoch, None)
+            self._paths = {known: path for known, path in self._paths.items() if known != epoch}
+            self._table.forget_epoch(epoch)
 
-    def trie(self) -> Trie:
-        """The trie of the active epoch, empty when there is none. Use it while `reading()`."""
-        return self._tries.get(self.active_epoch, _EMPTY) if self.active_epoch is not None else _EMPTY
+    def path(self, epoch: int) -> GenerativePath:
+        """The generative path of an epoch, made when it is first asked for."""
+        found = self._paths.get(epoch)
+        if found is None:
+            found = self._paths[epoch] = GenerativePath(self.dimension, readers=self._readers)
+        return found
 
-    def score(
-        self,
-        query: ScoringQuery,
-        *,
-        allowed: BitMap | None = None,
-        slots: NDArray[np.int64] | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Exact scores of the documents in `slots` and `allowed` (None: no limit): slots (n,), scores (n,)."""
-        with self._lock:
-            if allowed is not None:
-                slots = self._both(allowed, slots)
-            return self._rows.score(query, slots)
+    # -- readers ------------------------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Hold it over all calls whose slots must mean the same. It costs nothing and stops nobody."""
+        return self._readers.reading()
+
+    def active_path(self) -> GenerativePath | None:
+        """The path of the active epoch, None when there is none."""
+        return None if self.active_epoch is None else self._paths.get(self.active_epoch)
+
+    @property
+    def rows_arrays(self) -> RowArrays:
+        """The vectors, for the compiled functions of the paths."""
+        return self._rows.arrays
+
+    def score(self, query: QueryArrays, slots: Slots | None = None) -> tuple[Slots, Floats]:
+        """Scores with the coarse half of the vectors, of these slots or of all documents: slots, scores (n,)."""
+        return self._rows.score(query, slots)
+
+    def parts(self, query: QueryArrays, slots: Slots) -> Floats:
+        """The exact score of each part of a query, (p, n); NaN for a slot whose document is gone."""
+        return self._rows.parts(query, slots)
+
+    def vectors(self, slot: int) -> Floats:
+        """The vectors (rows, d) of a document as they are held, in 16 bits."""
+        return self._rows.vectors(slot)
 
     def passing(self, checked: Filter) -> BitMap:
         """Slots of the documents that pass a filter."""
-        with self._lock:
-            return checked.slots(self)
+        return checked.slots(self)
 
-    def top(self, slots: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[ScoredDocument]:
-        """The k best, best first; equal scores in order of document ids, so that answers repeat."""
+    def mask(self, slots: BitMap) -> NDArray[np.bool_]:
+        """By slot, True for those in `slots`."""
+        mask = np.zeros(self._table.capacity, dtype=np.bool_)
+        among = in_numbers(slots)
+        mask[among[among < len(mask)]] = True
+        return mask
+
+    def top(self, slots: Slots, scores: Floats, k: int) -> list[ScoredDocument]:
+        """The k best that are live, best first; equal scores in order of document ids, so that answers repeat."""
         if k < len(scores):
             least = np.partition(scores, len(scores) - k)[len(scores) - k]
-            chosen = scores >= least
-            slots, scores = slots[chosen], scores[chosen]
-        with self._lock:
-            found = [
-                ScoredDocument(document.document_id, slot, score)
-                for slot, score in zip(slots.tolist(), scores.tolist(), strict=True)
-                if (document := self._documents[slot]) is not None
-            ]
+            slots, scores = slots[scores >= least], scores[scores >= least]
+        found = [
+            ScoredDocument(document_id, slot, score)
+            for slot, score in zip(slots.tolist(), scores.tolist(), strict=True)
+            if (document_id := self._table.document_id(slot)) is not None
+        ]
         return sorted(found, key=lambda hit: (-hit.score, hit.document_id))[:k]
 
-    def document(self, document_id: str) -> LiveDocument | None:
-        """What the index holds of a document; its `vectors` are left empty."""
-        with self._lock:
-            slot = self._slots.get(document_id)
-            return None if slot is None else self._documents[slot]
-
     def slot_of(self, document_id: str) -> int | None:
-        """The slot of a document. Use it while `reading()`: slots are used again."""
-        return self._slots.get(document_id)
+        """The slot of a document."""
+        return self._table.slot_of(document_id)
 
-    def in_slot(self, slot: int) -> LiveDocument | None:
-        """The document in a slot, without its vectors. Use it while `reading()`."""
-        return self._documents[slot]
+    def document_id(self, slot: int) -> str | None:
+        """The document in a slot, None when it is gone."""
+        return self._table.document_id(slot)
+
+    def id_of(self, slot: int, epoch: int) -> int | None:
+        """The packed id of a document in an epoch."""
+        return self._table.id_of(slot, epoch=epoch)
+
+    def ids(self, document_id: str) -> dict[int, int] | None:
+        """All packed ids of a document by epoch, None when it is not there."""
+        slot = self._table.slot_of(document_id)
+        return None if slot is None else self._table.ids_of(slot)
 
     def every(self) -> BitMap:
         """Slots of all live documents (a copy)."""
-        with self._lock:
-            return self._live.copy()
+        return self._table.every()
 
     def field(self, name: str) -> FieldValues | None:
-        """The values of a field, for filters. Use it while `reading()`."""
+        """The values of a field, for filters."""
         return self._fields.get(name)
 
     def below(self, prefix: Sequence[int]) -> BitMap:
         """Slots of the documents whose id in the active epoch starts with `prefix` (one to four codes)."""
-        with self._lock:
-            slots = self.trie().below(prefix[:LEAF_LEVELS])
-            if len(prefix) <= LEAF_LEVELS:
-                return slots
+        path, epoch = self.active_path(), self.active_epoch
+        if path is None or epoch is None:
+            return BitMap()
+        slots = path.below(prefix[:_LEAF_LEVELS])
+        if len(prefix) > _LEAF_LEVELS:
             packed = SemanticId(*prefix).packed()
-            return BitMap(slot for slot in slots if self._id_of(slot) == packed)
+            slots = slots[[self.id_of(slot, epoch) == packed for slot in slots.tolist()]]
+        return BitMap(slots.astype(np.uint32))
 
     def __len__(self) -> int:
         """How many documents are live."""
-        return len(self._slots)
+        return len(self._table)
 
     def __contains__(self, document_id: str) -> bool:
-        return document_id in self._slots
+        return document_id in self._table
 
     @property
     def rows(self) -> int:
         """How many vectors are held."""
         return len(self._rows)
 
-    def _both(self, allowed: BitMap, slots: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        among = np.frombuffer(allowed.to_array(), dtype=np.uint32).astype(np.int64)
-        if slots is None:
-            return among
-        mask = np.zeros(max(len(self._documents), int(among.max(initial=0)) + 1), dtype=np.bool_)
-        mask[among] = True
-        return slots[mask[slots]]
+    def _put(self, documents: Sequence[LiveDocument]) -> None:
+        self._collect()
+        vectors = [document.vectors for document in documents]
+        self._rows.check(vectors)
+        slots = [self._take(document) for document in documents]
+        self._rows.put(slots, vectors)
+        for slot, document in zip(slots, documents, strict=True):
+            self._fields.put(slot, document.filterable())
+        self._place(slots, documents)
+        for document in documents:
+            published = None if document.published_at is None else seconds(document.published_at)
+            self.newest_arrival = _later(self.newest_arrival, document.arrived_at)
+            self.newest_published = _later(self.newest_published, published)
 
-    def _id_of(self, slot: int) -> int | None:
-        document = self._documents[slot]
-        if document is None or self.active_epoch is None:
-            return None
-        return document.ids.get(self.active_epoch)
+    def _take(self, document: LiveDocument) -> int:
+        return self._table.put(
+            document.document_id,
+            modality=document.modality,
+            ids={epoch: packed for epoch, packed in document.ids.items() if epoch not in self._forgotten},
+            arrived_at=document.arrived_at,
+            published_at=None if document.published_at is None else seconds(document.published_at),
+        )
 
-    def _put(self, document: LiveDocument) -> None:
-        slot = self._slots.get(document.document_id)
-        if slot is not None:
-            self._rows.put(slot, document.vectors)
-            self._unlist(slot)
-        else:
-            slot = self._free[-1] if self._free else len(self._documents)
-            self._rows.put(slot, document.vectors)
-            self._take(slot, document.document_id)
-        self._list(slot, document)
+    def _place(self, slots: Sequence[int], documents: Sequence[LiveDocument]) -> None:
+        """Into the leaves of every epoch that a document has an id in, out of those of all others."""
+        fused = np.stack([document.fused(self.dimension) for document in documents])
+        for epoch in {epoch for document in documents for epoch in document.ids} - self._forgotten:
+            self.path(epoch)
+        for epoch, path in self._paths.items():
+            here = [i for i, document in enumerate(documents) if epoch in document.ids]
+            if here:
+                leaves = [documents[i].ids[epoch] >> INSTANCE_BITS for i in here]
+                path.put(np.array(slots, dtype=np.int64)[here], np.array(leaves, dtype=np.int64), fused[here])
+            if len(here) < len(slots):
+                path.remove(np.delete(np.array(slots, dtype=np.int64), here))
 
-    def _take(self, slot: int, document_id: str) -> None:
-        if self._free:
-            self._free.pop()
-        else:
-            self._documents.append(None)
-        self._slots[document_id] = slot
-        self._live.add(slot)
+    def _remove(self, document_ids: Sequence[str]) -> None:
+        found = [self._table.remove(document_id) for document_id in document_ids]
+        slots = [slot for slot in found if slot is not None]
+        if not slots:
+            return
+        for path in self._paths.values():
+            path.remove(np.array(slots, dtype=np.int64))
+        self._rows.drop(slots)
+        for slot in slots:
+            self._fields.remove(slot)
+        self._given_up.add(slots)
 
-    def _list(self, slot: int, document: LiveDocument) -> None:
-        self._documents[slot] = replace(document, vectors=())
-        for epoch, packed in document.ids.items():
-            if epoch not in self._forgotten:
-                self._tries.setdefault(epoch, Trie()).add(leaf_of(packed), slot)
-        self._fields.add(slot, document.filterable())
-        published = None if document.published_at is None else seconds(document.published_at)
-        self.newest_arrival = _later(self.newest_arrival, document.arrived_at)
-        self.newest_published = _later(self.newest_published, published)
+    def _collect(self) -> None:
+        for slots in self._given_up.free():
+            self._table.release(slots)
 
-    def _unlist(self, slot: int) -> None:
-        document = self._documents[slot]
-        assert document is not None
-        for epoch, packed in document.ids.items():
-            if epoch in self._tries:
-                self._tries[epoch].remove(leaf_of(packed), slot)
-        self._fields.remove(slot, document.filterable())
-        self._documents[slot] = None
+    def _fused_in(self, slot: int) -> Floats | None:
+        vectors = self._rows.vectors(slot)
+        return np.mean(vectors, axis=0, dtype=np.float32) if len(vectors) else None
 
-    def _remove(self, document_id: str) -> None:
-        slot = self._slots.pop(document_id, None)
-        if slot is not None:
-            self._unlist(slot)
-            self._rows.drop(slot)
-            self._live.remove(slot)
-            self._free.append(slot)
+
+def in_numbers(slots: BitMap) -> Slots:
+    """The slots of a bitmap, ascending."""
+    return np.frombuffer(slots.to_array(), dtype=np.uint32).astype(np.int64)
+
+
+def _runs(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Changes in order, cut so that no document comes twice in a run: in a run, order does not matter."""
+    run: list[Change] = []
+    seen: set[str] = set()
+    for change in changes:
+        if change.document_id in seen:
+            yield run
+            run, seen = [], set()
+        run.append(change)
+        seen.add(change.document_id)
+    if run:
+        yield run
 
 
 def _later(one: float | None, other: float | None) -> float | None:
     return max((at for at in (one, other) if at is not None), default=None)
-
-
-_EMPTY = Trie()

@@ -87,8 +87,11 @@ class SearchSettings(Section):
     batch: int = Field(default=32, ge=1)
     deadline_s: float = Field(default=5.0, gt=0, description="for a query that names none")
     read_after_wait_s: float = Field(default=2.0, ge=0)
-    beam: int = Field(default=16, ge=1)
-    leaves: int = Field(default=32, ge=1)
+    beam: int = Field(default=64, ge=1, description="subcategories that are opened")
+    leaves: int = Field(default=64, ge=1, description="leaves whose documents are scored, at most")
+    members: int = Field(
+        default=4_000, ge=1, description="no further leaf when so many documents were scored"
+    )
     shortlist: int = Field(default=200, ge=1, description="picture queries rerank so many by raw features")
 
 

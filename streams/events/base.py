@@ -16,12 +16,19 @@ def _whole(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
+Version = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_whole)]
 Number = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
 Timestamp = Annotated[
     datetime,
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}, mode="validation"
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": -62_135_596_800_000, "maximum": 253_402_300_799_999},
+            ]
+        },
+        mode="validation",
     ),
 ]
 """RFC 3339 text (without an offset it is UTC), or seconds since the epoch (milliseconds above 2e10)."""

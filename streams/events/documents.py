@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from streams.events.base import ErrorDetail, Event, LogPosition, Number, SourceAddress, Timestamp, Whole
+from streams.events.base import ErrorDetail, Event, LogPosition, Number, SourceAddress, Timestamp, Version
 from streams.events.rules import one_of, searchable
 from streams.semantic_id import SemanticIdText
 
@@ -102,7 +102,7 @@ class Document(Event):
     """Metadata of the publisher's own: name to value, or list of values. Can be filtered by; shown in hits."""
     published_at: Timestamp | None = None
     """When it was published: RFC 3339 text (UTC without an offset), or seconds since the epoch. For filters."""
-    version: Whole | None = Field(default=None, ge=0, lt=2**63)
+    version: Version | None = None
     """A lower version than the stored one is ignored, also after a delete; an equal one is taken."""
 
     def is_empty(self) -> bool:

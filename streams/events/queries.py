@@ -107,8 +107,11 @@ class Hit(Event):
     """From 1."""
     parts: dict[str, float] | None = None
     """With `explain`: what each path gave. They sum to `score`."""
+    probability: float | None = None
+    """On the generative path, p(document | query): the product of its `levels`."""
     levels: list[float] | None = None
-    """With `explain`, mode `generative`: what each level of the tree added to the score of the leaf."""
+    """With `explain`, on the generative path: the probability of category, subcategory and leaf, each given the
+    one above, and the document's share among those of its leaf."""
     title: str | None = None
     """As published."""
     fields: dict[str, FieldValue] | None = None

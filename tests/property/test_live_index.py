@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyroaring import BitMap
 
 from state.live_index import LiveDocument, LiveIndex, Removal
 from state.vector_rows import JOINT_KINDS, Calibration, ScoringPart, ScoringQuery
-from streams.semantic_id import SemanticId
+from streams.semantic_id import Leaf, SemanticId
 
 DIMENSION = 5
 keys = st.sampled_from([f"d{i}" for i in range(12)])
@@ -59,47 +58,44 @@ def naive_score(parts: list[ScoringPart], document: LiveDocument) -> float | Non
     changes=changes,
     parts=st.lists(parts, min_size=1, max_size=3),
     k=st.integers(1, 15),
-    allowed=st.one_of(st.none(), st.sets(st.integers(0, 14))),
-    leaves=st.one_of(st.none(), st.sets(st.integers(0, 1).map(lambda k: k << 12 | 1))),
+    among=st.one_of(st.none(), st.sets(st.integers(0, 14))),
 )
-def test_scores_and_order_are_those_of_the_plain_sum(
-    changes: list[LiveDocument | Removal],
-    parts: list[ScoringPart],
-    k: int,
-    allowed: set[int] | None,
-    leaves: set[int] | None,
+def test_scores_are_those_of_the_plain_sum(
+    changes: list[LiveDocument | Removal], parts: list[ScoringPart], k: int, among: set[int] | None
 ) -> None:
     index, twin = LiveIndex(DIMENSION), {}
-    index.activate(1)
     index.apply(changes)
     for change in changes:
         twin.pop(change.document_id, None)
         if isinstance(change, LiveDocument):
             twin[change.document_id] = change
-    slot_of = {d.document_id: slot for slot in index.every() if (d := index.in_slot(slot))}
+    slot_of = {index.document_id(slot): slot for slot in index.every()}
     assert set(slot_of) == set(twin)
     assert len(index) == len(twin)
 
-    slots = None if leaves is None else index.trie().slots(sorted(leaves))
-    found = index.score(
-        ScoringQuery(parts), allowed=None if allowed is None else BitMap(allowed), slots=slots
-    )
-    expected = []
+    query = ScoringQuery(parts).arrays(DIMENSION)
+    slots, coarse = index.score(query, None if among is None else np.array(sorted(among), dtype=np.int64))
+    exact = query.weights @ index.parts(query, slots)
+    expected = {}
     for key, document in twin.items():
         score = naive_score(parts, document)
-        in_leaf = leaves is None or document.ids.get(1, 0) >> 16 in leaves & {
-            i >> 16 for i in document.ids.values()
-        }
-        if score is not None and in_leaf and (allowed is None or slot_of[key] in allowed):
-            expected.append((-score, key))
-    best = index.top(*found, k)
-    assert [(-hit.score, hit.document_id) for hit in best] == sorted(expected)[:k]
-    assert all(slot_of[hit.document_id] == hit.slot for hit in best)
+        if score is not None and (among is None or slot_of[key] in among):
+            expected[key] = score
+    found = {hit.document_id: hit.score for hit in index.top(slots, exact, 20)}
+    assert set(found) == set(expected)
+    size = 1 + sum(abs(part.weight) * np.abs(part.vector).sum() for part in parts)
+    for key, score in expected.items():
+        assert abs(found[key] - score) <= 2e-3 * size
+    np.testing.assert_allclose(coarse, exact, atol=0.1 * size)
+    best = index.top(slots, exact, k)
+    assert [(-hit.score, hit.document_id) for hit in best] == sorted((-s, key) for key, s in found.items())[
+        :k
+    ]
 
 
 @settings(deadline=None)
 @given(changes=changes)
-def test_each_epoch_has_its_own_trie_and_rows_are_used_again(changes: list[LiveDocument | Removal]) -> None:
+def test_each_epoch_has_its_own_leaves_and_rows_are_used_again(changes: list[LiveDocument | Removal]) -> None:
     index, twin, most = LiveIndex(DIMENSION), {}, 0
     for change in changes:
         index.apply([change])
@@ -112,14 +108,14 @@ def test_each_epoch_has_its_own_trie_and_rows_are_used_again(changes: list[LiveD
             joint = [kind for kind, _ in document.vectors if kind != "raw"]
             kept += len([kind for kind in joint if kind != "fused"] or joint)
         assert index.rows == kept
-    assert max(index.every(), default=-1) < most, "a freed slot is taken before a new one"
+    assert max(index.every(), default=-1) <= most, "a freed slot is taken before a new one"
     for epoch in (1, 2):
         index.activate(epoch)
         expected: dict[int, set[str]] = {}
         for document in twin.values():
             if epoch in document.ids:
                 expected.setdefault(document.ids[epoch] >> 16, set()).add(document.document_id)
-        trie = index.trie()
-        assert trie.live(2).tolist() == sorted(expected)
+        path = index.path(epoch)
+        assert path.sizes()[0].tolist() == sorted(expected)
         for leaf, members in expected.items():
-            assert {index.in_slot(slot).document_id for slot in trie.slots([leaf]).tolist()} == members
+            assert {index.document_id(slot) for slot in index.below(Leaf.unpacked(leaf))} == members

@@ -1,99 +1,86 @@
-"""The trie and the beam against a dictionary of leaves."""
+"""The live trie against a dictionary, and readers beside its writer."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.beam import LevelCentroids, by_geometry, constrained_beam
-from state.trie import LEVEL_SHIFTS, Trie
-from streams.semantic_id import Leaf
+from state.beam import decode
+from state.trie import LiveTrie
 
-codes = st.tuples(st.sampled_from([0, 1, 15]), st.sampled_from([0, 7, 255]), st.sampled_from([0, 1, 4095]))
-leaves = codes.map(lambda path: Leaf(*path).packed())
-DIMENSION = 3
-
-
-@given(
-    changes=st.lists(st.tuples(leaves, st.integers(0, 5)), max_size=40), probes=st.lists(leaves, max_size=4)
+SIZES = (3, 4, 5, 6)
+ids = st.tuples(*(st.integers(0, size - 1) for size in SIZES))
+changes = st.lists(
+    st.tuples(st.sampled_from(["insert", "delete", "move"]), st.lists(ids, min_size=1, max_size=6)),
+    max_size=60,
 )
-def test_the_trie_is_the_set_of_its_pairs(changes: list[tuple[int, int]], probes: list[int]) -> None:
-    trie, twin = Trie(), set()
-    for pair in changes:
-        if pair in twin:
-            twin.remove(pair)
-            trie.remove(*pair)
-        else:
-            twin.add(pair)
-            trie.add(*pair)
-        assert len(trie) == len({leaf for leaf, _ in twin})
-    for level, shift in enumerate(LEVEL_SHIFTS):
-        nodes = sorted({leaf >> shift for leaf, _ in twin})
-        assert trie.live(level).tolist() == nodes
-        if level:
-            parents = np.array(
-                [leaf >> LEVEL_SHIFTS[level - 1] for leaf in dict.fromkeys(probes)], dtype=np.int64
+
+
+@settings(deadline=None, max_examples=60)
+@given(changes=changes)
+def test_the_trie_is_a_dictionary(changes: list[tuple[str, list[tuple[int, ...]]]]) -> None:
+    trie, twin = LiveTrie(SIZES), {}
+    for number, (what, some) in enumerate(changes):
+        if what != "insert":
+            assert trie.delete(np.array(some)) == len(
+                {each for each in some if twin.pop(each, None) is not None}
             )
-            bits = LEVEL_SHIFTS[level - 1] - shift
-            found, owner = trie.children(level, parents)
-            expected = [
-                (node, i) for i, parent in enumerate(parents) for node in nodes if node >> bits == parent
-            ]
-            assert list(zip(found.tolist(), owner.tolist(), strict=True)) == expected
-    assert trie.slots(probes).tolist() == sorted({slot for leaf, slot in twin if leaf in probes})
-    for probe in probes:
-        path = Leaf.unpacked(probe)
-        for length in (1, 2, 3):
-            below = {slot for leaf, slot in twin if Leaf.unpacked(leaf)[:length] == path[:length]}
-            assert set(trie.below(path[:length])) == below
+        if what != "delete":
+            some = some[::-1]
+            new = {each for each in some if each not in twin}
+            assert trie.insert(np.array(some), np.arange(len(some)) + number) == len(new)
+            twin.update({each: number + i for i, each in enumerate(some)})
+        assert len(trie) == len(twin)
+    codes, values = trie.items()
+    assert [tuple(row) for row in codes.tolist()] == sorted(twin)
+    assert values.tolist() == [twin[each] for each in sorted(twin)]
+    for length in range(4):
+        for prefix in {each[:length] for each in [*twin, (0, 0, 0, 0)]}:
+            below: dict[int, int] = {}
+            for each in twin:
+                if each[:length] == prefix:
+                    below[each[length]] = below.get(each[length], 0) + 1
+            found, counts = trie.children(prefix)
+            assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == below
+            assert trie.count(prefix) == sum(below.values())
 
 
-def naive_beam(live: list[int], scores: list[dict[int, float]], beam: int, keep: int) -> list[int]:
-    """The same walk, node by node. A node without a score takes its parent's; the root has 0."""
-    kept: dict[int, float] = {0: 0.0}
-    for level, shift in enumerate(LEVEL_SHIFTS):
-        reached: dict[int, float] = {}
-        for leaf in live:
-            parent = leaf >> LEVEL_SHIFTS[level - 1] if level else 0
-            if parent in kept:
-                reached[leaf >> shift] = scores[level].get(leaf >> shift, kept[parent])
-        best = sorted(reached, key=lambda node: (-reached[node], node))
-        kept = {node: reached[node] for node in best[: beam if level < 2 else keep]}
-    return list(kept)
+def test_readers_beside_a_writer_find_only_ids_that_were_live_and_none_twice() -> None:
+    """Ids with an even last code stay; the others come and go. Every id found is one of these, once."""
+    random = np.random.default_rng(0)
+    sizes = (8, 16, 32, 64)
+    ids = np.unique(np.stack([random.integers(0, size, 6_000) for size in sizes], axis=1), axis=0)
+    stays = ids[:, 3] % 2 == 0
+    number = {tuple(row): i for i, row in enumerate(ids.tolist())}
+    trie, done, faults = LiveTrie(sizes), threading.Event(), []
+    trie.insert(ids[stays], np.flatnonzero(stays))
+    even = [np.zeros((1, size), dtype=np.float32) for size in sizes]
+    even[3][:, 1::2] = -50.0  # those that stay are better: the beam is wide enough for all of them
 
+    def read() -> None:
+        while not done.is_set():
+            found = decode(trie, even, beam=int(stays.sum()) + 400)
+            rows = [tuple(row) for row in found.codes[0, : found.counts[0]].tolist()]
+            if len(set(rows)) != len(rows):
+                faults.append("an id came twice")
+            if [number.get(row) for row in rows] != found.values[0, : found.counts[0]].tolist():
+                faults.append("an id or its value never was")
+            if sum(row[3] % 2 == 0 for row in rows) != stays.sum():
+                faults.append("an id that was live all the time was missed")
 
-@settings(deadline=None)
-@given(
-    live=st.lists(leaves, unique=True, max_size=20),
-    known=st.lists(leaves, unique=True, max_size=20),
-    beam=st.integers(1, 12),
-    keep=st.integers(1, 40),
-    seed=st.integers(0, 100),
-)
-def test_the_beam_finds_what_a_walk_node_by_node_finds(
-    live: list[int], known: list[int], beam: int, keep: int, seed: int
-) -> None:
-    random = np.random.default_rng(seed)
-    trie = Trie()
-    for slot, leaf in enumerate(live):
-        trie.add(leaf, slot)
-    levels = []
-    for shift in LEVEL_SHIFTS:
-        prefixes = np.array(sorted({leaf >> shift for leaf in known}), dtype=np.int64)
-        # Small whole numbers, so that scores are exact and often equal.
-        vectors = random.integers(-2, 3, (len(prefixes), DIMENSION)).astype(np.float32)
-        levels.append(LevelCentroids(prefixes, vectors))
-    query = random.integers(-2, 3, DIMENSION).astype(np.float32)
-    found = constrained_beam(trie, by_geometry(levels, query), beam=beam, leaves=keep)
-
-    scores = [
-        dict(zip(level.prefixes.tolist(), (level.vectors @ query).tolist(), strict=True)) for level in levels
-    ]
-    assert found.leaves.tolist() == naive_beam(live, scores, beam, keep)
-    assert set(found.leaves.tolist()) <= set(live)
-    assert len(set(found.leaves.tolist())) == len(found.leaves)
-    assert found.levels.shape == (len(found.leaves), 3)
-    np.testing.assert_allclose(found.levels.sum(axis=1), found.scores, atol=1e-5)
-    if beam >= 9:
-        assert len(found.leaves) == min(keep, len(live))
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    going, values = ids[~stays], np.flatnonzero(~stays)
+    for _ in range(150):
+        some = random.permutation(len(going))[:800]
+        trie.insert(going[some], values[some])
+        trie.delete(going[random.permutation(some)])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert faults == []
+    assert len(trie) == stays.sum()

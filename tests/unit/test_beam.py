@@ -1,63 +1,75 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from state.beam import LevelCentroids, by_geometry, constrained_beam
-from state.trie import LEVEL_SHIFTS, Trie
-from streams.semantic_id import Leaf
+from state.beam import decode, start, step
+from state.trie import LiveTrie
 
-NORTH, EAST = np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32)
-CENTROIDS = {Leaf(0, 0, 0): NORTH, Leaf(0, 0, 1): NORTH / 2, Leaf(1, 0, 0): EAST}
-
-
-def levels_of(centroids: dict[Leaf, np.ndarray]) -> list[LevelCentroids]:
-    """Inner nodes have the mean of their leaves."""
-    levels = []
-    for shift in LEVEL_SHIFTS:
-        below: dict[int, list[np.ndarray]] = {}
-        for leaf, vector in centroids.items():
-            below.setdefault(leaf.packed() >> shift, []).append(vector)
-        prefixes = sorted(below)
-        vectors = np.stack([np.mean(below[prefix], axis=0) for prefix in prefixes]).astype(np.float32)
-        levels.append(LevelCentroids(np.array(prefixes), vectors))
-    return levels
+SIZES = (2, 3)
+IDS = [(0, 0), (0, 2), (1, 1)]
 
 
-def trie_of(*leaves: Leaf) -> Trie:
-    trie = Trie()
-    for slot, leaf in enumerate(leaves):
-        trie.add(leaf.packed(), slot)
+def trie_of(*ids: tuple[int, ...]) -> LiveTrie:
+    trie = LiveTrie(SIZES)
+    if ids:
+        trie.insert(np.array(ids), np.arange(len(ids)))
     return trie
 
 
-def test_the_nearest_leaf_comes_first_with_what_each_level_added() -> None:
-    found = constrained_beam(trie_of(*CENTROIDS), by_geometry(levels_of(CENTROIDS), NORTH), beam=2, leaves=3)
-    assert [Leaf.unpacked(leaf) for leaf in found.leaves.tolist()] == list(CENTROIDS)
-    assert found.scores.tolist() == [1.0, 0.5, 0.0]
-    assert found.levels.tolist() == [[0.75, 0.0, 0.25], [0.75, 0.0, -0.25], [0.0, 0.0, 0.0]]
+def test_the_best_ids_come_first_with_the_sum_of_their_levels() -> None:
+    tables = [np.array([[-1.0, -2.0]]), np.array([[-0.5, -0.25, -4.0]])]
+    found = decode(trie_of(*IDS), tables, beam=2)
+    assert found.codes[0].tolist() == [[0, 0], [1, 1]]
+    assert found.scores[0].tolist() == [-1.5, -2.25]
+    assert found.values[0].tolist() == [0, 2]
 
 
-def test_leaves_without_documents_are_never_walked() -> None:
-    found = constrained_beam(
-        trie_of(Leaf(1, 0, 0)), by_geometry(levels_of(CENTROIDS), NORTH), beam=1, leaves=10
-    )
-    assert found.leaves.tolist() == [Leaf(1, 0, 0).packed()]
+def test_a_beam_larger_than_the_legal_continuations_returns_these_and_no_filler() -> None:
+    tables = [np.zeros((3, 2)), np.zeros((3, 3))]
+    found = decode(trie_of(*IDS), tables, beam=50)
+    assert found.counts.tolist() == [3, 3, 3]
+    assert sorted(map(tuple, found.codes[2, :3].tolist())) == IDS
 
 
-def test_a_leaf_younger_than_the_centroids_is_found_beside_its_siblings() -> None:
-    young, elsewhere = Leaf(0, 0, 9), Leaf(5, 5, 5)
-    found = constrained_beam(
-        trie_of(*CENTROIDS, young, elsewhere), by_geometry(levels_of(CENTROIDS), NORTH), beam=9, leaves=9
-    )
-    ranks = [Leaf.unpacked(leaf) for leaf in found.leaves.tolist()]
-    assert ranks.index(Leaf(0, 0, 0)) < ranks.index(young) < ranks.index(Leaf(0, 0, 1))
-    assert set(ranks) == {*CENTROIDS, young, elsewhere}
+def test_an_empty_trie_gives_nothing() -> None:
+    assert decode(trie_of(), [np.zeros((1, 2)), np.zeros((1, 3))], beam=4).counts.tolist() == [0]
 
 
-def test_an_empty_trie_has_no_leaves_and_centroids_may_be_missing() -> None:
-    nothing = LevelCentroids(np.empty(0, dtype=np.int64), np.empty((0, 2), dtype=np.float32))
-    assert (
-        len(constrained_beam(Trie(), by_geometry(levels_of(CENTROIDS), NORTH), beam=4, leaves=4).leaves) == 0
-    )
-    found = constrained_beam(trie_of(*CENTROIDS), by_geometry([nothing] * 3, NORTH), beam=4, leaves=4)
-    assert len(found.leaves) == 3
+def test_what_was_deleted_is_not_walked() -> None:
+    trie = trie_of(*IDS)
+    trie.delete(np.array([[0, 0], [0, 2]]))
+    found = decode(trie, [np.array([[9.0, 0.0]]), np.zeros((1, 3))], beam=4)
+    assert found.codes[0, : found.counts[0]].tolist() == [[1, 1]]
+
+
+def test_equal_scores_come_in_the_order_of_codes() -> None:
+    found = decode(trie_of((1, 2), (1, 0), (0, 1)), [np.zeros((1, 2)), np.zeros((1, 3))], beam=3)
+    assert found.codes[0].tolist() == [[0, 1], [1, 0], [1, 2]]
+
+
+def test_steps_by_hand_give_what_decode_gives() -> None:
+    random = np.random.default_rng(0)
+    trie = trie_of(*[(a, b) for a in range(2) for b in range(3)])
+    tables = [random.normal(size=(1, size)).astype(np.float32) for size in SIZES]
+    whole = decode(trie, tables, beam=4)
+    with trie.readers.reading():
+        first = step(trie, *start(), tables[0], beam=4)
+        last = step(trie, first.nodes, first.scores, tables[1], beam=4)
+    assert last.codes.tolist() == whole.codes[0, :, 1].tolist()
+    assert first.codes[last.parents].tolist() == whole.codes[0, :, 0].tolist()
+    np.testing.assert_allclose(last.scores, whole.scores[0])
+
+
+def test_a_step_may_score_each_beam_by_its_own_path() -> None:
+    trie = trie_of(*IDS)
+    with trie.readers.reading():
+        first = step(trie, *start(), np.zeros((1, 2), dtype=np.float32), beam=2)
+        by_path = np.array([[0, 0, 5], [0, 9, 0]], dtype=np.float32)
+        last = step(trie, first.nodes, first.scores, by_path, beam=1)
+    assert (last.parents.tolist(), last.codes.tolist(), last.scores.tolist()) == ([1], [1], [9.0])
+
+
+def test_tables_of_a_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\) codes"):
+        decode(trie_of(*IDS), [np.zeros((1, 2)), np.zeros((1, 4))], beam=1)

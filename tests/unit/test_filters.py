@@ -45,9 +45,8 @@ def index() -> LiveIndex:
 
 
 def passing(index: LiveIndex, raw: object) -> set[str]:
-    slots = index.passing(parse_filter(raw))
-    found = [index.in_slot(slot) for slot in slots]
-    return {document.document_id for document in found if document is not None}
+    found = [index.document_id(slot) for slot in index.passing(parse_filter(raw))]
+    return {document_id for document_id in found if document_id is not None}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,18 @@ def document(document_id: str, *vectors: tuple[str, np.ndarray], **more: object)
     return LiveDocument(document_id, more.pop("ids", {}), vectors, "text", **more)
 
 
-def found(index: LiveIndex, *parts: ScoringPart, k: int = 10, **limits: object) -> list[tuple[str, float]]:
-    scored = index.score(ScoringQuery(parts), **limits)
-    return [(hit.document_id, hit.score) for hit in index.top(*scored, k)]
+def found(
+    index: LiveIndex, *parts: ScoringPart, k: int = 10, slots: np.ndarray | None = None
+) -> list[tuple[str, float]]:
+    query = ScoringQuery(parts).arrays(index.dimension)
+    slots, _ = index.score(query, slots)
+    exact = query.weights @ index.parts(query, slots)
+    return [(hit.document_id, pytest.approx(hit.score, abs=1e-4)) for hit in index.top(slots, exact, k)]
+
+
+def leaves(index: LiveIndex) -> list[int]:
+    path = index.active_path()
+    return [] if path is None else path.sizes()[0].tolist()
 
 
 def test_a_document_is_found_when_apply_returns_and_not_after_its_removal() -> None:
@@ -69,21 +78,17 @@ def test_a_change_replaces_vectors_fields_and_leaf() -> None:
     index.apply([document("a", ("text", X), ("passage", X), ids={1: old.packed()}, tags=["x"])])
     index.apply([document("a", ("text", Y), ids={1: new.packed()})])
     assert found(index, ScoringPart(X)) == [("a", 0.0)]
-    assert index.trie().live(2).tolist() == [Leaf(3, 2, 0).packed()]
+    assert leaves(index) == [Leaf(3, 2, 0).packed()]
     assert index.field("tags") is None
     assert index.rows == 1
 
 
-def test_limits_by_slots_and_by_bitmap_hold_together() -> None:
+def test_only_the_slots_that_are_named_are_scored() -> None:
     index = LiveIndex(2)
     index.apply([document(name, ("text", X)) for name in "abcd"])
-    slots = np.array([0, 1, 2])
-    assert [n for n, _ in found(index, ScoringPart(X), allowed=BitMap([1, 2, 3, 77]), slots=slots)] == [
-        "b",
-        "c",
-    ]
-    assert found(index, ScoringPart(X), allowed=BitMap()) == []
+    assert [name for name, _ in found(index, ScoringPart(X), slots=np.array([1, 2]))] == ["b", "c"]
     assert found(index, ScoringPart(X), slots=np.array([3, 9_999])) == [("d", 1.0)]
+    assert index.mask(BitMap([1, 3])).tolist() == [False, True, False, True]
 
 
 def test_a_vector_of_another_dimension_is_refused_and_changes_nothing() -> None:
@@ -116,17 +121,33 @@ def test_a_document_without_vectors_is_known_but_never_scored() -> None:
 
 def test_epochs_are_kept_side_by_side_and_switched_at_once() -> None:
     index = LiveIndex(2)
-    assert len(index.trie()) == 0
+    assert leaves(index) == []
     ids = {1: SemanticId(1, 0, 0, 0).packed(), 2: SemanticId(2, 0, 0, 0).packed()}
-    index.apply([document("a", ids=ids)])
+    index.apply([document("a", ("text", X), ids=ids)])
     index.activate(2)
-    assert index.trie().live(0).tolist() == [2]
+    assert leaves(index) == [Leaf(2, 0, 0).packed()]
     index.activate(1)
     index.forget_epoch(2)
-    index.apply([document("b", ids=ids), Removal("a")])
-    assert index.trie().live(0).tolist() == [1]
+    index.apply([document("b", ("text", X), ids=ids), Removal("a")])
+    assert leaves(index) == [Leaf(1, 0, 0).packed()]
+    assert index.ids("b") == {1: ids[1]}
     index.activate(2)
-    assert len(index.trie()) == 0
+    assert leaves(index) == []
+
+
+def test_documents_below_a_prefix_of_the_active_epoch() -> None:
+    index = LiveIndex(2)
+    index.activate(1)
+    for number, path in enumerate([(3, 17, 402, 0), (3, 17, 402, 1), (3, 2, 0, 0), (4, 0, 0, 0)]):
+        index.apply([document(str(number), ("text", X), ids={1: SemanticId(*path).packed()})])
+
+    def below(*prefix: int) -> set[str | None]:
+        return {index.document_id(slot) for slot in index.below(prefix)}
+
+    assert below(3) == {"0", "1", "2"}
+    assert below(3, 17, 402) == {"0", "1"}
+    assert below(3, 17, 402, 1) == {"1"}
+    assert below(9) == set()
 
 
 def test_the_newest_times_are_known() -> None:
@@ -138,24 +159,29 @@ def test_the_newest_times_are_known() -> None:
     assert (index.newest_arrival, index.newest_published) == (5.0, at.timestamp())
 
 
-def test_what_is_held_of_a_document_is_told_without_its_vectors() -> None:
+def test_a_slot_is_not_used_again_while_a_query_may_hold_it() -> None:
     index = LiveIndex(2)
-    index.apply([document("a", ("text", X), language="de")])
-    held = index.document("a")
-    assert held is not None
-    assert (held.language, held.vectors) == ("de", ())
-    assert index.document("b") is None
+    index.apply([document("a", ("text", X)), document("b", ("text", Y))])
+    with index.reading():
+        slots, _ = index.score(ScoringQuery([ScoringPart(X)]).arrays(2))
+        index.apply([Removal("a"), document("c", ("text", X))])
+        assert [index.document_id(slot) for slot in slots.tolist()] == [None, "b"]
+    index.apply([document("d", ("text", X))])
+    assert index.slot_of("d") == 0
 
 
-def test_readers_beside_a_writer_see_whole_batches() -> None:
-    """Every batch moves all documents at once; a reader that sees two directions has seen half a batch."""
+def test_readers_beside_a_writer_see_each_document_before_or_after_its_change() -> None:
     index, done, seen = LiveIndex(2), threading.Event(), set()
     names = [f"d{i}" for i in range(50)]
     index.apply([document(name, ("text", X)) for name in names])
+    query = ScoringQuery([ScoringPart(X)]).arrays(2)
 
     def read() -> None:
         while not done.is_set():
-            seen.add(frozenset(score for _, score in found(index, ScoringPart(X), k=50)))
+            with index.reading():
+                slots, scores = index.score(query)
+                seen.add(len(slots))
+                seen.update(np.round(scores, 4).tolist())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -163,5 +189,4 @@ def test_readers_beside_a_writer_see_whole_batches() -> None:
         index.apply([document(name, ("text", X if step % 2 else Y)) for name in names])
     done.set()
     reader.join()
-    assert seen <= {frozenset({1.0}), frozenset({0.0})}
-    assert seen
+    assert seen == {50, 0.0, 1.0}

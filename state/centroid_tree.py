@@ -1,0 +1,527 @@
+"""The tree of meanings in memory: centroids of all its nodes, and the beam that routes vectors to leaves.
+
+Serves both sides: a query walks leaves that hold live documents, a new document is placed among all leaves.
+Leaves come, move and go while readers walk; a leaf without a centroid scores as the node above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state.compiled import Scalar, compiled, inlined, observe
+from state.lists import COUNT_BITS, COUNT_MASK, grown
+from state.readers import Readers, Retired
+from state.trie import VALUE_BITS, VALUE_MASK, LiveTrie
+from state.vector_rows import in_whole_numbers, padded, product, quantise
+from streams.semantic_id import CATEGORIES, CLUSTER_BITS, CLUSTERS, SUBCATEGORIES, SUBCATEGORY_BITS
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+LEAF_LEVELS = 3
+LEVEL_SHIFTS = (SUBCATEGORY_BITS + CLUSTER_BITS, CLUSTER_BITS, 0)
+"""By how many bits a packed leaf is shifted to give its prefix at each level."""
+LEAF_SIZES = (CATEGORIES, SUBCATEGORIES, CLUSTERS)
+BEAM = 32
+"""Subcategories that are opened; their share of the true best leaves is .95 to .99."""
+_BRANCHES = CATEGORIES * SUBCATEGORIES
+_NONE = -1
+
+
+class LevelArrays(NamedTuple):
+    """Nodes of one level by number: category, packed subcategory, number of the leaf."""
+
+    centroids: NDArray[np.int8]
+    steps: Floats
+    """NaN where there is no centroid."""
+    biases: Floats
+    """Half the squared length: subtracted, an inner product orders by distance."""
+    embeddings: Floats
+    """Of the decoder, (nodes, h); h is 0 without one."""
+    offsets: Floats
+    """Of the decoder; NaN for nodes born after its training."""
+
+
+class Tree(NamedTuple):
+    """What the compiled functions work on."""
+
+    categories: LevelArrays
+    subcategories: LevelArrays
+    leaves: LevelArrays
+
+
+class Learned(NamedTuple):
+    """A decoder's view of queries: heads (n, levels, h) and the weight of its log-probabilities."""
+
+    heads: Floats
+    weight: np.float32
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Leaves of n vectors, best first; row i has `counts[i]`, the rest is undefined. All are (n, k).
+
+    geometry: inner product with the leaf's centroid (less half its squared length when placed by distance);
+    learned: log p(leaf | query) of the decoder, 0 without one.
+    """
+
+    leaves: Numbers
+    numbers: Numbers
+    geometry: Floats
+    learned: Floats
+    counts: Numbers
+
+
+class CentroidTree:
+    """Leaves with their centroids; each has a small stable number. One writer, readers without locks."""
+
+    def __init__(self, dimension: int, *, readers: Readers | None = None, leaves: int = 64) -> None:
+        self.dimension = dimension
+        self.readers = readers or Readers()
+        width = padded(np.zeros((1, dimension), dtype=np.float32)).shape[1]
+        self.arrays = Tree(_level(CATEGORIES, width), _level(_BRANCHES, width), _level(leaves, width))
+        self.every = LiveTrie(LEAF_SIZES, readers=self.readers)
+        """All leaves that take documents."""
+        self._numbers: dict[int, int] = {}
+        self._codes = np.full(leaves, _NONE, dtype=np.int64)
+        self._exact = np.zeros((leaves, dimension), dtype=np.float32)
+        self._sums = (np.zeros((CATEGORIES, width)), np.zeros((_BRANCHES, width)))
+        self._counts = (np.zeros(CATEGORIES, dtype=np.int64), np.zeros(_BRANCHES, dtype=np.int64))
+        self._free: list[int] = []
+        self._retired: Retired[list[int]] = Retired(self.readers)
+
+    def number(self, leaf: int) -> int:
+        """The number of a packed leaf, given at its first mention."""
+        found = self._numbers.get(leaf)
+        return self._new_number(leaf) if found is None else found
+
+    def known(self, leaf: int) -> int | None:
+        """The number of a leaf that was mentioned before."""
+        return self._numbers.get(leaf)
+
+    def code(self, number: int) -> int:
+        """The packed leaf of a number."""
+        return int(self._codes[number])
+
+    def codes(self, numbers: Numbers) -> Numbers:
+        """The packed leaves of numbers (n,)."""
+        return self._codes[numbers]
+
+    def exact(self, numbers: Numbers) -> Floats:
+        """The centroids (n, d) of numbers (n,) that have one."""
+        return self._exact[numbers]
+
+    def centroid(self, leaf: int) -> Floats | None:
+        """The centroid (d,) of a leaf; None when it has none."""
+        number = self._numbers.get(leaf)
+        if number is None or np.isnan(self.arrays.leaves.steps[number]):
+            return None
+        centroid: Floats = self._exact[number].copy()
+        return centroid
+
+    def put(self, leaves: Sequence[int] | Numbers, centroids: Floats) -> None:
+        """Give packed leaves (n,) these centroids (n, d); leaves that take no documents yet now do."""
+        codes = np.asarray(leaves, dtype=np.int64)
+        wide = padded(np.ascontiguousarray(centroids, dtype=np.float32))
+        numbers = np.array([self.number(leaf) for leaf in codes.tolist()], dtype=np.int64)
+        self._take_from_sums(codes, numbers)
+        self._exact[numbers] = wide[:, : self.dimension]
+        _put(self.arrays.leaves, numbers, wide)
+        self._add_to_sums(codes, wide, 1)
+        self.every.insert(split_codes(codes), numbers)
+
+    def close(self, leaf: int) -> None:
+        """A leaf takes no documents any more; those in it are found as before."""
+        self.every.delete(split_codes(np.array([leaf])))
+
+    def forget(self, leaf: int) -> None:
+        """Drop a leaf whose last document is gone. Its number is used again when no reader can hold it."""
+        self.close(leaf)
+        number = self._numbers.pop(leaf, None)
+        if number is not None:
+            self._take_from_sums(np.array([leaf]), np.array([number]))
+            self._retired.add([number])
+
+    def learn(self, level: int, prefixes: Numbers, embeddings: Floats, offsets: Floats) -> None:
+        """Take in a decoder's nodes of one level: prefixes (n,), embeddings (n, h), offsets (n,)."""
+        old = self.arrays[level]
+        numbers = (
+            prefixes if level < LEAF_LEVELS - 1 else np.array([self.number(p) for p in prefixes.tolist()])
+        )
+        fresh = self.arrays[level]._replace(
+            embeddings=np.zeros((len(old.steps), embeddings.shape[1]), dtype=np.float32),
+            offsets=np.full(len(old.steps), np.nan, dtype=np.float32),
+        )
+        fresh.embeddings[numbers] = embeddings
+        fresh.offsets[numbers] = offsets
+        self._replace(level, fresh)
+
+    def unlearn(self) -> None:
+        """Back to geometry alone."""
+        for level in range(LEAF_LEVELS):
+            self._replace(level, self.arrays[level]._replace(embeddings=np.zeros((0, 0), dtype=np.float32)))
+
+    def nearest(self, vectors: Floats, k: int, *, beam: int = BEAM) -> tuple[Numbers, Floats, Numbers]:
+        """The k nearest leaves that take documents, of vectors (n, d): packed leaves (n, k), squared distances
+        (n, k), both best first, and how many there are (n,)."""
+        found = self.route(vectors, k, among=self.every, beam=beam, by_distance=True)
+        squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
+        return found.leaves, np.maximum(squares - 2 * found.geometry, 0), found.counts
+
+    def route(
+        self,
+        vectors: Floats,
+        k: int,
+        *,
+        among: LiveTrie,
+        beam: int = BEAM,
+        by_distance: bool = False,
+        learned: Learned | None = None,
+        may_open: NDArray[np.bool_] | None = None,
+    ) -> Routed:
+        """The k best leaves in the trie `among` for vectors (n, d). may_open: by number; others are left out."""
+        n = len(vectors)
+        whole, steps = in_whole_numbers(padded(np.ascontiguousarray(vectors, dtype=np.float32)))
+        found = Routed(
+            leaves=np.empty((n, k), dtype=np.int64),
+            numbers=np.empty((n, k), dtype=np.int64),
+            geometry=np.empty((n, k), dtype=np.float32),
+            learned=np.zeros((n, k), dtype=np.float32),
+            counts=np.empty(n, dtype=np.int64),
+        )
+        heads, weight = learned or (_NO_HEADS, np.float32(0))
+        with self.readers.reading():
+            children, arrays = among.arrays.children, self.arrays
+            _route(
+                children.extents, children.pool, arrays, whole, steps, np.float32(by_distance), heads, weight, beam,
+                _ALL if may_open is None else may_open,
+                found.numbers, found.leaves, found.geometry, found.learned, found.counts,
+            )  # fmt: skip
+        return found
+
+    def log_probabilities(
+        self, direction: Floats, leaf: int, *, among: LiveTrie, learned: Learned | None = None
+    ) -> Floats:
+        """log p of each level of a live leaf given the one above, shape (3,), for a vector (d,).
+
+        The decoder's, where there is one; else log-softmax of geometry among the live siblings.
+        """
+        whole, steps = in_whole_numbers(padded(direction[None, :]))
+        heads, _ = learned or (_NO_HEADS, np.float32(0))
+        logs = np.empty(LEAF_LEVELS, dtype=np.float32)
+        with self.readers.reading():
+            children = among.arrays.children
+            codes = split_codes(np.array([leaf]))[0]
+            nodes = np.array([among.node(codes[:level]) or 0 for level in range(LEAF_LEVELS)], dtype=np.int64)
+            for level in range(LEAF_LEVELS):
+                _siblings(
+                    children.extents, children.pool, nodes[level], codes, level, self.arrays[level], whole,
+                    steps[0], heads, logs,
+                )  # fmt: skip
+        return logs
+
+    def __len__(self) -> int:
+        """How many leaves take documents."""
+        return len(self.every)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that hold something."""
+        leaves = len(self._numbers) * (self.arrays.leaves.centroids.shape[1] + 4 * self.dimension)
+        return int(leaves + self.every.nbytes)
+
+    def _new_number(self, leaf: int) -> int:
+        for freed in self._retired.free():
+            self._free += freed
+        number = self._free.pop() if self._free else len(self._numbers) + len(self._retired)
+        if number >= len(self._codes):
+            self._grow(2 * len(self._codes))
+        self.arrays.leaves.steps[number] = np.nan
+        self._codes[number] = leaf
+        self._numbers[leaf] = number
+        return number
+
+    def _grow(self, room: int) -> None:
+        self._codes, self._exact = grown(self._codes, room, _NONE), grown(self._exact, room, 0)
+        old = self.arrays.leaves
+        leaves = LevelArrays(
+            centroids=grown(old.centroids, room, None),
+            steps=np.full(room, np.nan, dtype=np.float32),
+            biases=grown(old.biases, room, 0),
+            embeddings=grown(old.embeddings, room, 0) if len(old.embeddings) else old.embeddings,
+            offsets=np.full(room, np.nan, dtype=np.float32),
+        )
+        leaves.steps[: len(old.steps)] = old.steps
+        leaves.offsets[: len(old.offsets)] = old.offsets
+        self._replace(LEAF_LEVELS - 1, leaves)
+
+    def _replace(self, level: int, changed: LevelArrays) -> None:
+        arrays = list(self.arrays)
+        arrays[level] = changed
+        self.arrays = Tree(*arrays)
+
+    def _take_from_sums(self, codes: Numbers, numbers: Numbers) -> None:
+        had = ~np.isnan(self.arrays.leaves.steps[numbers])
+        if had.any():
+            self._add_to_sums(codes[had], padded(self._exact[numbers[had]]), -1)
+            self.arrays.leaves.steps[numbers[had]] = np.nan
+
+    def _add_to_sums(self, codes: Numbers, centroids: Floats, sign: int) -> None:
+        """A node's centroid is the mean of the leaves below it."""
+        for level in range(LEAF_LEVELS - 1):
+            nodes = codes >> LEVEL_SHIFTS[level]
+            order = np.argsort(nodes, kind="stable")
+            changed, first, added = np.unique(nodes[order], return_index=True, return_counts=True)
+            self._sums[level][changed] += sign * np.add.reduceat(centroids[order], first, axis=0)
+            self._counts[level][changed] += sign * added
+            counts = self._counts[level][changed]
+            means = self._sums[level][changed] / np.maximum(counts, 1)[:, None]
+            _put(self.arrays[level], changed, means.astype(np.float32))
+            self.arrays[level].steps[changed[counts == 0]] = np.nan
+
+
+def split_codes(leaves: Numbers) -> NDArray[np.int64]:
+    """Packed leaves (n,) as rows of three codes."""
+    return np.stack(
+        [leaves >> LEVEL_SHIFTS[0], leaves >> CLUSTER_BITS & SUBCATEGORIES - 1, leaves & CLUSTERS - 1], axis=1
+    )
+
+
+def _level(nodes: int, width: int) -> LevelArrays:
+    return LevelArrays(
+        centroids=np.zeros((nodes, width), dtype=np.int8),
+        steps=np.full(nodes, np.nan, dtype=np.float32),
+        biases=np.zeros(nodes, dtype=np.float32),
+        embeddings=np.zeros((0, 0), dtype=np.float32),
+        offsets=np.full(nodes, np.nan, dtype=np.float32),
+    )
+
+
+SHARPNESS = np.float32(20.0)
+"""Inner products times this are the logits of geometry: its spread among siblings is a few hundredths."""
+_ALL: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+_NO_HEADS: Floats = np.zeros((0, LEAF_LEVELS, 0), dtype=np.float32)
+
+
+@compiled
+def _put(level: LevelArrays, numbers: Numbers, centroids: Floats) -> None:
+    fine = np.empty(centroids.shape[1], dtype=np.int8)
+    for i in range(len(numbers)):
+        square = np.float32(0.0)
+        for value in centroids[i]:
+            square += value * value
+        level.biases[numbers[i]] = square / np.float32(2.0)
+        step = quantise(centroids[i], level.centroids[numbers[i]], fine)
+        level.steps[numbers[i]] = step
+
+
+@inlined
+def _geometry(
+    level: LevelArrays, number: Scalar, whole: NDArray[np.int16], query: Scalar, step: Scalar, bias: Scalar
+) -> Scalar:
+    """NaN where there is no centroid."""
+    found = level.steps[number] * step * product(level.centroids, number, whole, query)
+    return found - bias * level.biases[number]
+
+
+@inlined
+def _logit(level: LevelArrays, number: Scalar, head: Floats) -> Scalar:
+    """NaN where the decoder knows nothing."""
+    total = level.offsets[number]
+    for j in range(len(head)):
+        total += level.embeddings[number, j] * head[j]
+    return total
+
+
+@compiled
+def _to_log_probabilities(logits: Floats, geometry: Floats, count: Scalar) -> None:
+    """Log-softmax over siblings, in place. One that is younger than the decoder (NaN) takes that of geometry."""
+    known, all_of_them = np.float32(-np.inf), np.float32(-np.inf)
+    for i in range(count):
+        if not np.isnan(logits[i]):
+            known = max(known, logits[i])
+        all_of_them = max(all_of_them, geometry[i])
+    of_logits, of_geometry = np.float32(0.0), np.float32(0.0)
+    for i in range(count):
+        if not np.isnan(logits[i]):
+            of_logits += np.exp(logits[i] - known)
+        of_geometry += np.exp(SHARPNESS * (geometry[i] - all_of_them))
+    for i in range(count):
+        if np.isnan(logits[i]):
+            logits[i] = SHARPNESS * (geometry[i] - all_of_them) - np.log(of_geometry)
+        else:
+            logits[i] = logits[i] - known - np.log(of_logits)
+
+
+@compiled
+def _children(
+    extents: Numbers,
+    pool: Numbers,
+    node: Scalar,
+    path: Scalar,
+    shift: Scalar,
+    is_leaf: Scalar,
+    level: LevelArrays,
+    above: Scalar,
+    whole: NDArray[np.int16],
+    query: Scalar,
+    step: Scalar,
+    bias: Scalar,
+    head: Floats,
+    entries: Numbers,
+    geometry: Floats,
+    learned: Floats,
+) -> Scalar:
+    """Score the children of one node into `entries`, `geometry` and `learned`; returns how many there are."""
+    extent = observe(extents, node)
+    offset, count = extent >> COUNT_BITS, min(extent & COUNT_MASK, len(entries))
+    for i in range(count):
+        entry = pool[offset + i]
+        entries[i] = entry
+        number = entry & VALUE_MASK if is_leaf else path << shift | entry >> VALUE_BITS
+        if number >= len(level.steps):  # younger than this view of the tree
+            geometry[i], learned[i] = above, np.nan
+            continue
+        found = _geometry(level, number, whole, query, step, bias)
+        geometry[i] = above if np.isnan(found) else found
+        learned[i] = _logit(level, number, head) if len(head) else np.float32(0.0)
+    if len(head):
+        _to_log_probabilities(learned, geometry, count)
+    return count
+
+
+@compiled
+def _siblings(
+    extents: Numbers,
+    pool: Numbers,
+    node: Scalar,
+    codes: Numbers,
+    level: Scalar,
+    nodes: LevelArrays,
+    whole: NDArray[np.int16],
+    step: Scalar,
+    heads: Floats,
+    logs: Floats,
+) -> None:
+    """The log-probability of the child of `node` that `codes` names, into `logs[level]`."""
+    entries = np.empty(4096, dtype=np.int64)
+    geometry, learned = np.empty(4096, dtype=np.float32), np.empty(4096, dtype=np.float32)
+    head = heads[0, level] if len(heads) else np.empty(0, dtype=np.float32)
+    path = codes[0] if level == 1 else 0
+    count = _children(
+        extents, pool, node, path, 8, level == 2, nodes, np.float32(0), whole, 0, step, np.float32(0), head,
+        entries, geometry, learned,
+    )  # fmt: skip
+    if len(head) == 0:
+        learned[:count] = np.nan
+        _to_log_probabilities(learned, geometry, count)
+    logs[level] = -np.inf
+    for i in range(count):
+        if entries[i] >> VALUE_BITS == codes[level]:
+            logs[level] = learned[i]
+
+
+@compiled
+def _route(
+    extents: Numbers,
+    pool: Numbers,
+    tree: Tree,
+    whole: NDArray[np.int16],
+    steps: Floats,
+    bias: Scalar,
+    heads: Floats,
+    weight: Scalar,
+    beam: Scalar,
+    may_open: NDArray[np.bool_],
+    numbers: Numbers,
+    leaves: Numbers,
+    geometry: Floats,
+    learned: Floats,
+    counts: Numbers,
+) -> None:
+    entries = np.empty(4096, dtype=np.int64)
+    found, logs = np.empty(4096, dtype=np.float32), np.empty(4096, dtype=np.float32)
+    top = np.empty(16, dtype=np.int64)
+    top_found, top_logs = np.empty(16, dtype=np.float32), np.empty(16, dtype=np.float32)
+    branches, branch_paths = np.empty(beam, dtype=np.int64), np.empty(beam, dtype=np.int64)
+    branch_found, branch_logs = np.empty(beam, dtype=np.float32), np.empty(beam, dtype=np.float32)
+    branch_scores = np.empty(beam, dtype=np.float32)
+    none = np.empty(0, dtype=np.float32)
+    k = numbers.shape[1]
+    scores = np.empty(k, dtype=np.float32)
+    for i in range(len(whole)):
+        step = steps[i]
+        above = np.float32(0.0)
+        head = heads[i, 0] if len(heads) else none
+        categories = _children(
+            extents,
+            pool,
+            0,
+            0,
+            0,
+            False,
+            tree.categories,
+            above,
+            whole,
+            i,
+            step,
+            bias,
+            head,
+            top,
+            top_found,
+            top_logs,
+        )
+        kept = 0
+        head = heads[i, 1] if len(heads) else none
+        for c in range(categories):
+            category = top[c] >> VALUE_BITS
+            node = top[c] & VALUE_MASK
+            count = _children(
+                extents, pool, node, category, 8, False, tree.subcategories, top_found[c],
+                whole, i, step, bias, head, entries, found, logs,
+            )  # fmt: skip
+            for j in range(count):
+                log = top_logs[c] + logs[j]
+                score = found[j] + weight * log
+                if kept == beam and score <= branch_scores[beam - 1]:
+                    continue
+                place = min(kept, beam - 1)
+                kept = min(kept + 1, beam)
+                while place > 0 and score > branch_scores[place - 1]:
+                    branches[place], branch_paths[place] = branches[place - 1], branch_paths[place - 1]
+                    branch_found[place], branch_logs[place] = branch_found[place - 1], branch_logs[place - 1]
+                    branch_scores[place] = branch_scores[place - 1]
+                    place -= 1
+                branches[place] = entries[j] & VALUE_MASK
+                branch_paths[place] = category << 8 | entries[j] >> VALUE_BITS
+                branch_found[place], branch_logs[place], branch_scores[place] = found[j], log, score
+        head = heads[i, 2] if len(heads) else none
+        total = 0
+        for b in range(kept):
+            count = _children(
+                extents, pool, branches[b], 0, 0, True, tree.leaves, branch_found[b],
+                whole, i, step, bias, head, entries, found, logs,
+            )  # fmt: skip
+            for j in range(count):
+                if len(may_open) and not may_open[entries[j] & VALUE_MASK]:
+                    continue
+                log = branch_logs[b] + logs[j]
+                score = found[j] + weight * log
+                if total == k and score <= scores[k - 1]:
+                    continue
+                place = min(total, k - 1)
+                total = min(total + 1, k)
+                while place > 0 and score > scores[place - 1]:
+                    numbers[i, place], leaves[i, place] = numbers[i, place - 1], leaves[i, place - 1]
+                    geometry[i, place], learned[i, place] = geometry[i, place - 1], learned[i, place - 1]
+                    scores[place] = scores[place - 1]
+                    place -= 1
+                numbers[i, place] = entries[j] & VALUE_MASK
+                leaves[i, place] = branch_paths[b] << 12 | entries[j] >> VALUE_BITS
+                geometry[i, place], learned[i, place], scores[place] = found[j], log, score
+        counts[i] = total

@@ -1,0 +1,172 @@
+"""Which document is in which slot, and the plain numbers of each document: no Python object for any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from state.texts import NOT_FOUND, Texts
+from streams.events.assignments import Modality
+
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+NO_ID = -1
+"""In `ids`: the document has none in this epoch."""
+_NUMBERS = {modality: number for number, modality in enumerate(MODALITIES)}
+_FIRST_CAPACITY = 1_024
+_NEVER = float("nan")
+T = TypeVar("T", bound=np.generic)
+
+
+class DocumentTable:
+    """Slot <-> document id, and for each slot its modality, times, and packed ids by epoch.
+
+    One writer; many readers without locks. A removed document is not found from that moment on; its slot is
+    given again only after `release`, when no reader can hold it any more. Arrays grow by swap: a reader takes
+    one from here for each query, and a slot that came later may be beyond its end.
+    """
+
+    def __init__(self) -> None:
+        self._texts = Texts()
+        self._live = BitMap()
+        self._free: list[int] = []
+        self._end = 0
+        self.modality: NDArray[np.int8] = np.zeros(_FIRST_CAPACITY, dtype=np.int8)
+        """Positions in MODALITIES by slot."""
+        self.arrived_at: NDArray[np.float64] = np.full(_FIRST_CAPACITY, _NEVER)
+        """Seconds since the epoch by slot, NaN where unknown."""
+        self.published_at: NDArray[np.float64] = np.full(_FIRST_CAPACITY, _NEVER)
+        """Seconds since the epoch by slot, NaN where unknown."""
+        self._ids: dict[int, NDArray[np.int64]] = {}
+
+    # -- the writer ---------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        document_id: str,
+        *,
+        modality: Modality = "text",
+        ids: Mapping[int, int] | None = None,
+        arrived_at: float | None = None,
+        published_at: float | None = None,
+    ) -> int:
+        """Give a document a free slot, or keep the one it has, and set its numbers; returns the slot.
+
+        `ids`: epoch -> packed id. It can be found as soon as this returns.
+        """
+        slot = self._texts.find(document_id)
+        known = slot != NOT_FOUND
+        if not known:
+            slot = self._take_slot()
+        self.modality[slot] = _NUMBERS[modality]
+        self.arrived_at[slot] = _NEVER if arrived_at is None else arrived_at
+        self.published_at[slot] = _NEVER if published_at is None else published_at
+        self._set_ids(slot, ids or {})
+        if not known:
+            self._texts.put(slot, document_id)
+            self._live.add(slot)
+        return slot
+
+    def remove(self, document_id: str) -> int | None:
+        """Forget a document; returns its slot, to be released later, or None when there is no such document."""
+        slot = self._texts.find(document_id)
+        if slot == NOT_FOUND:
+            return None
+        self._live.discard(slot)
+        self._texts.drop(slot)
+        return slot
+
+    def release(self, slots: Iterable[int]) -> None:
+        """Let these removed slots be given again. The caller knows that no reader holds one of them."""
+        self._free.extend(slots)
+
+    def set_id(self, slot: int, *, epoch: int, packed: int) -> None:
+        """Set the id of a live document in one epoch."""
+        self._ids[epoch] = _reaching(self._ids.get(epoch, _NO_IDS), slot, fill=NO_ID)
+        self._ids[epoch][slot] = packed
+
+    def forget_epoch(self, epoch: int) -> None:
+        """Drop all ids of an epoch."""
+        self._ids.pop(epoch, None)
+
+    # -- readers ------------------------------------------------------------------------------------------
+
+    def slot_of(self, document_id: str) -> int | None:
+        """The slot of a document, or None."""
+        slot = self._texts.find(document_id)
+        return None if slot == NOT_FOUND else slot
+
+    def document_id(self, slot: int) -> str | None:
+        """The document in a slot, or None when it is gone."""
+        return self._texts.text(slot)
+
+    def ids(self, epoch: int) -> NDArray[np.int64]:
+        """Packed ids by slot, NO_ID where there is none; of an unknown epoch an empty array."""
+        return self._ids.get(epoch, _NO_IDS)
+
+    def id_of(self, slot: int, *, epoch: int) -> int | None:
+        """The packed id of a slot, or None."""
+        ids = self.ids(epoch)
+        packed = int(ids[slot]) if slot < len(ids) else NO_ID
+        return None if packed == NO_ID else packed
+
+    def ids_of(self, slot: int) -> dict[int, int]:
+        """All ids of a slot: epoch -> packed id."""
+        found = {epoch: self.id_of(slot, epoch=epoch) for epoch in list(self._ids)}
+        return {epoch: packed for epoch, packed in found.items() if packed is not None}
+
+    def every(self) -> BitMap:
+        """Slots of all live documents, a copy."""
+        return self._live.copy()
+
+    def __len__(self) -> int:
+        """How many documents are live."""
+        return len(self._live)
+
+    def __contains__(self, document_id: str) -> bool:
+        return self._texts.find(document_id) != NOT_FOUND
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """(slot, document id) of those that are live at the start and still when their turn comes."""
+        for slot in self.every():
+            document_id = self._texts.text(slot)
+            if document_id is not None:
+                yield slot, document_id
+
+    @property
+    def capacity(self) -> int:
+        """One more than the largest slot that was ever given."""
+        return self._end
+
+    def _take_slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        slot = self._end
+        if slot == len(self.modality):
+            self.modality = _reaching(self.modality, slot, fill=0)
+            self.arrived_at = _reaching(self.arrived_at, slot, fill=_NEVER)
+            self.published_at = _reaching(self.published_at, slot, fill=_NEVER)
+        self._end += 1
+        return slot
+
+    def _set_ids(self, slot: int, ids: Mapping[int, int]) -> None:
+        for epoch, known in self._ids.items():
+            if epoch not in ids and slot < len(known):
+                known[slot] = NO_ID
+        for epoch, packed in ids.items():
+            self.set_id(slot, epoch=epoch, packed=packed)
+
+
+def _reaching(array: NDArray[T], slot: int, *, fill: float) -> NDArray[T]:
+    """The array, or a larger copy that has a place for `slot`."""
+    if slot < len(array):
+        return array
+    larger = np.full(max(slot + 1, _FIRST_CAPACITY, len(array) * 3 // 2), fill, dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+_NO_IDS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
