@@ -1,0 +1,141 @@
+"""What a decoder is distilled from: queries, and for each the leaves where exact search finds its answers.
+
+No clicks are needed: any vector that is like a query, and the index itself, make a training pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoder.levels import Codes, Floats, rows_of
+from streams.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Documents, the tree, and query-like vectors, all as arrays.
+
+    documents: (n, d), float16 or float32, a sample of the index. paths: their packed leaves, int64 (n, c): the
+    first and others that hold them too, -1 for none. leaves: the tree's, int64 (L,), ascending; centroids: (L, d).
+    queries: (m, d), in the form that the encoder gives queries. own: the row of the document that each was made
+    from, int64 (m,), -1 for none. queries_are_documents: each query is the vector of its own document, which
+    then is no answer, because it would always be the first.
+    """
+
+    documents: NDArray[np.floating]
+    paths: Codes
+    leaves: Codes
+    centroids: Floats
+    queries: NDArray[np.floating]
+    own: Codes
+    queries_are_documents: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ModelError when arrays do not fit together."""
+        n, m, d = len(self.documents), len(self.queries), self.centroids.shape[1]
+        shapes = {
+            "documents": (self.documents.shape, (n, d)),
+            "paths": (self.paths.shape, (n, self.paths.shape[-1])),
+            "queries": (self.queries.shape, (m, d)),
+            "own": (self.own.shape, (m,)),
+            "centroids": (self.centroids.shape, (len(self.leaves), d)),
+        }
+        wrong = [
+            f"{name} is {given}, not {wanted}" for name, (given, wanted) in shapes.items() if given != wanted
+        ]
+        if wrong:
+            raise ModelError("a sample to distil from does not fit together: " + "; ".join(wrong))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of leaves instead of codes; -1 fills up.
+
+    queries: float32 (m, d). documents: its own document's vector, or its nearest one's, float32 (m, d).
+    targets: leaves of the exact best documents, each once, (m, t), and their shares in `weights`, which sum to 1.
+    own: leaves of its own document, (m, c). answers: leaves of each of the best documents, (m, top, c).
+    negatives: leaves of the documents that come next, none of them a target, (m, k).
+    """
+
+    queries: Floats
+    documents: Floats
+    targets: Codes
+    weights: Floats
+    own: Codes
+    negatives: Codes
+    answers: Codes
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def rows(self, rows: NDArray[np.int64]) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def make_pairs(sample: Sample, *, top: int, negatives: int, teacher_temperature: float) -> Pairs:
+    """Search all queries exactly and read off the leaves of what is found.
+
+    A document of the best `top` weighs softmax(score / (teacher_temperature · spread of the top's scores)), shared
+    by its leaves; the next `negatives` documents give the hard negatives. Costs m · n · d multiplications.
+    Raises ModelError when the sample has fewer documents than that.
+    """
+    wanted = top + negatives
+    if len(sample.documents) <= wanted:
+        raise ModelError(f"{wanted} neighbours need more than {len(sample.documents)} documents")
+    queries = np.ascontiguousarray(sample.queries, dtype=np.float32)
+    documents = np.ascontiguousarray(sample.documents, dtype=np.float32)
+    scores, found = _search(queries, documents, sample, wanted)
+    paths = rows_of(sample.paths, sample.leaves)
+    answers = paths[found[:, :top]]
+    targets, weights = _targets(answers, _shares(scores[:, :top], teacher_temperature))
+    own = np.where(sample.own >= 0, sample.own, found[:, 0])
+    return Pairs(
+        queries=queries,
+        documents=documents[own],
+        targets=targets,
+        weights=weights,
+        own=np.where(sample.own[:, None] >= 0, paths[sample.own], -1),
+        negatives=_negatives(paths[found[:, top:], 0], targets),
+        answers=answers,
+    )
+
+
+def _search(queries: Floats, documents: Floats, sample: Sample, k: int) -> tuple[Floats, Codes]:
+    if not sample.queries_are_documents:
+        scores, found = faiss.knn(queries, documents, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, found
+    scores, found = faiss.knn(queries, documents, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    # The place of the own document, or the last one where it is not among them.
+    itself = found == sample.own[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    return scores[~itself].reshape(-1, k), found[~itself].reshape(-1, k)
+
+
+def _shares(scores: Floats, temperature: float) -> Floats:
+    spread = np.maximum(scores.std(axis=1, keepdims=True), 1e-6)
+    shares = np.exp((scores - scores.max(axis=1, keepdims=True)) / (temperature * spread))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _targets(answers: Codes, shares: Floats) -> tuple[Codes, Floats]:
+    """Each leaf once: (m, top, c) and (m, top) -> leaves and weights, both (m, top · c)."""
+    there = answers >= 0
+    each = np.where(there, shares[:, :, None] / np.maximum(there.sum(axis=2, keepdims=True), 1), 0.0)
+    leaves, weights = answers.reshape(len(answers), -1), each.reshape(len(answers), -1)
+    same = leaves[:, :, None] == leaves[:, None, :]
+    first = ~np.triu(same, 1).any(axis=1) & (leaves >= 0)
+    weights = np.where(first, (same @ weights[:, :, None])[:, :, 0], 0.0)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return np.where(first, leaves, -1), weights.astype(np.float32)
+
+
+def _negatives(leaves: Codes, targets: Codes) -> Codes:
+    """Leaves (m, k) that are no targets, each once, others -1."""
+    target = (leaves[:, :, None] == targets[:, None, :]).any(axis=2)
+    again = np.triu(leaves[:, :, None] == leaves[:, None, :], 1).any(axis=1)
+    return np.where(target | again, -1, leaves)

@@ -1,0 +1,88 @@
+"""The two numbers of the beam score that are chosen on held-out queries: w, and how sharp geometry is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.decoder.decoder import Nodes
+from models.decoder.levels import Codes, Floats
+from models.decoder.scores import path_log_probabilities
+
+OPENED_LEAVES = 16
+"""The work at which weights are compared: as many documents as 16 leaves of the mean size hold."""
+
+_WEIGHTS = (0.0, *(math.pow(2.0, half / 2) for half in range(-14, 3)))
+_SHARPNESSES = tuple(math.pow(2.0, half / 2) for half in range(-4, 11))
+_SHARPENED = 1024  # queries are enough for one number
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class TunedWeight:
+    """w, and recall with it and with geometry alone."""
+
+    weight: float
+    recall: float
+    recall_of_geometry: float
+
+
+def tune_weight(geometry: Floats, learned: Floats, *, answers: Codes, sizes: Codes) -> TunedWeight:
+    """The w of geometry + w · log p that opens the most answers.
+
+    geometry, learned: scores of all leaves, (n, L). answers: rows of the leaves that hold each exact answer,
+    (n, top, c), -1 for none. sizes: documents in each leaf, copies included, (L,).
+    """
+    spread = float(geometry.std(axis=1).mean())
+    budget = OPENED_LEAVES * float(sizes.mean())
+    recalls = [
+        found_within(
+            geometry + np.float32(step * spread) * learned, answers=answers, sizes=sizes, budget=budget
+        )
+        for step in _WEIGHTS
+    ]
+    best = int(np.argmax(recalls))
+    return TunedWeight(_WEIGHTS[best] * spread, recalls[best], recalls[0])
+
+
+def found_within(scores: Floats, *, answers: Codes, sizes: Codes, budget: float) -> float:
+    """The share of answers in the best leaves by score, opened until they hold `budget` documents."""
+    hits = 0.0
+    for start in range(0, len(scores), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        order = np.argsort(-scores[part], axis=1, kind="stable")
+        before = np.cumsum(sizes[order], axis=1) - sizes[order]
+        opened = np.zeros(order.shape, dtype=bool)
+        np.put_along_axis(opened, order, before < budget, axis=1)
+        inside = np.take_along_axis(opened[:, None, :], np.maximum(answers[part], 0), axis=2)
+        hits += float((inside & (answers[part] >= 0)).any(axis=2).mean(axis=1).sum())
+    return hits / len(scores)
+
+
+def tune_sharpness(
+    queries: Floats, *, leaves: Codes, centroids: Floats, targets: Codes, weights: Floats
+) -> float:
+    """The sharpness with which geometry alone, shared level by level, gives the targets the highest probability.
+
+    queries (n, d), leaves (L,) with centroids (L, d), targets (n, t) as rows of leaves and their weights (n, t).
+    """
+    queries, targets, weights = queries[:_SHARPENED], targets[:_SHARPENED], weights[:_SHARPENED]
+    spread = max(float((queries @ centroids.T).std(axis=1).mean()), 1e-6)
+
+    def likelihood(sharpness: float) -> float:
+        found = path_log_probabilities(
+            queries,
+            np.zeros((len(queries), 3, 1), dtype=np.float32),
+            lambda level: _NO_NODES,
+            leaves=leaves,
+            centroids=centroids,
+            sharpness=sharpness,
+        )
+        return float((np.take_along_axis(found[-1], np.maximum(targets, 0), axis=1) * weights).sum())
+
+    return max((step / spread for step in _SHARPNESSES), key=likelihood)
+
+
+_NO_NODES = Nodes(np.zeros(0, np.int64), np.zeros((0, 1), np.float32), np.zeros(0, np.float32))
