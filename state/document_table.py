@@ -85,7 +85,8 @@ class DocumentTable:
 
     def set_id(self, slot: int, *, epoch: int, packed: int) -> None:
         """Set the id of a live document in one epoch."""
-        self._ids[epoch] = _reaching(self._ids.get(epoch, _NO_IDS), slot, fill=NO_ID)
+        if epoch not in self._ids:
+            self._ids[epoch] = np.full(len(self.modality), NO_ID, dtype=np.int64)
         self._ids[epoch][slot] = packed
 
     def forget_epoch(self, epoch: int) -> None:
@@ -146,25 +147,27 @@ class DocumentTable:
             return self._free.pop()
         slot = self._end
         if slot == len(self.modality):
-            self.modality = _reaching(self.modality, slot, fill=0)
-            self.arrived_at = _reaching(self.arrived_at, slot, fill=_NEVER)
-            self.published_at = _reaching(self.published_at, slot, fill=_NEVER)
+            self._grow()
         self._end += 1
         return slot
 
+    def _grow(self) -> None:
+        capacity = self._end * 3 // 2
+        self.modality = _grown(self.modality, capacity, fill=0)
+        self.arrived_at = _grown(self.arrived_at, capacity, fill=_NEVER)
+        self.published_at = _grown(self.published_at, capacity, fill=_NEVER)
+        for epoch, ids in self._ids.items():
+            self._ids[epoch] = _grown(ids, capacity, fill=NO_ID)
+
     def _set_ids(self, slot: int, ids: Mapping[int, int]) -> None:
         for epoch, known in self._ids.items():
-            if epoch not in ids and slot < len(known):
-                known[slot] = NO_ID
-        for epoch, packed in ids.items():
-            self.set_id(slot, epoch=epoch, packed=packed)
+            known[slot] = ids.get(epoch, NO_ID)
+        for epoch in ids.keys() - self._ids.keys():
+            self.set_id(slot, epoch=epoch, packed=ids[epoch])
 
 
-def _reaching(array: NDArray[T], slot: int, *, fill: float) -> NDArray[T]:
-    """The array, or a larger copy that has a place for `slot`."""
-    if slot < len(array):
-        return array
-    larger = np.full(max(slot + 1, _FIRST_CAPACITY, len(array) * 3 // 2), fill, dtype=array.dtype)
+def _grown(array: NDArray[T], capacity: int, *, fill: float) -> NDArray[T]:
+    larger = np.full(capacity, fill, dtype=array.dtype)
     larger[: len(array)] = array
     return larger
 

@@ -1,118 +1,71 @@
-"""Field -> value -> the slots of the documents that have it, as bitmaps: what filters are answered from."""
+"""Field -> the values of each slot, in columns: what filters are answered from."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Literal, cast
+from typing import cast
 
 from pyroaring import BitMap
 
+from state.field_numbers import FieldNumbers
+from state.field_texts import FieldTexts
+from state.value_test import ValueTest, class_of
 from streams.events.documents import FieldValue, Scalar
 
-ValueClass = Literal["boolean", "number", "text"]
 PUBLISHED_AT = "published_at"
 
 
-def class_of(value: Scalar) -> ValueClass:
-    """Values are equal or ordered only within a class: true is not 1, and "1" is not 1."""
-    if isinstance(value, bool):
-        return "boolean"
-    return "text" if isinstance(value, str) else "number"
-
-
-@dataclass(frozen=True, slots=True)
-class ValueTest:
-    """What one value of a field has to meet, all of it. Bounds and prefix are of the class `value_class`."""
-
-    value_class: ValueClass | None = None
-    one_of: tuple[Scalar, ...] | None = None
-    at_least: float | str | None = None
-    at_most: float | str | None = None
-    prefix: str | None = None
-
-    def accepts(self, value: Scalar) -> bool:
-        """True when `value` is within the bounds; `one_of` is not looked at."""
-        if self.value_class is None:
-            return True
-        if class_of(value) != self.value_class:
-            return False
-        ordered = cast("float", value)
-        return (
-            (self.at_least is None or ordered >= cast("float", self.at_least))
-            and (self.at_most is None or ordered <= cast("float", self.at_most))
-            and (self.prefix is None or str(value).startswith(self.prefix))
-        )
-
-
 class FieldValues:
-    """The values of one field."""
+    """The values of one field, by class. One writer, many readers without locks."""
 
     def __init__(self) -> None:
-        self._slots: dict[ValueClass, dict[Scalar, BitMap]] = {"boolean": {}, "number": {}, "text": {}}
-        self._sorted: dict[ValueClass, list[Scalar]] = {}
-
-    def add(self, value: Scalar, slot: int) -> None:
-        of_class = self._slots[class_of(value)]
-        slots = of_class.get(value)
-        if slots is None:
-            of_class[value] = BitMap([slot])
-            self._sorted.pop(class_of(value), None)
-        else:
-            slots.add(slot)
-
-    def remove(self, value: Scalar, slot: int) -> None:
-        """Take a slot out; a value that was there twice in a document is removed once."""
-        of_class = self._slots[class_of(value)]
-        slots = of_class.get(value)
-        if slots is None:
-            return
-        slots.discard(slot)
-        if not slots:
-            del of_class[value]
-            self._sorted.pop(class_of(value), None)
-
-    def matching(self, test: ValueTest) -> BitMap:
-        """Slots of the documents with any value that meets the test."""
-        return BitMap.union(BitMap(), *self._bitmaps(test))
+        self._booleans = {False: BitMap(), True: BitMap()}
+        self._numbers = FieldNumbers()
+        self._texts = FieldTexts()
 
     def __bool__(self) -> bool:
-        return any(self._slots.values())
+        return bool(self._numbers or self._texts or any(self._booleans.values()))
 
-    def _bitmaps(self, test: ValueTest) -> Iterator[BitMap]:
-        if test.one_of is not None:
-            for value in test.one_of:
-                slots = self._slots[class_of(value)].get(value)
-                if slots is not None and test.accepts(value):
-                    yield slots
-        elif test.value_class is not None:
-            of_class = self._slots[test.value_class]
-            yield from (of_class[value] for value in self._in_bounds(test, test.value_class))
+    def add(self, slot: int, values: Sequence[Scalar]) -> None:
+        """Give values to a slot that has none."""
+        if len(values) == 1 and isinstance(values[0], str):  # nearly all
+            self._texts.add(slot, cast("Sequence[str]", values))
+            return
+        texts = {value for value in values if isinstance(value, str)}
+        booleans = {value for value in values if isinstance(value, bool)}
+        numbers = {value for value in values if class_of(value) == "number"}
+        self._texts.add(slot, list(texts))
+        self._numbers.add(slot, cast("list[float]", list(numbers)))
+        for value in booleans:
+            self._booleans[value].add(slot)
 
-    def _in_bounds(self, test: ValueTest, value_class: ValueClass) -> Iterator[Scalar]:
-        values = self._in_order(value_class)
-        lowest = [bound for bound in (test.at_least, test.prefix) if bound is not None]
-        first = max((bisect_left(values, bound) for bound in cast("list[float]", lowest)), default=0)
-        for value in islice(values, first, None):
-            if not test.accepts(value):
-                return  # from the lower bound on, the accepted values are one run
-            yield value
+    def remove(self, slot: int) -> None:
+        """Take all values of a slot away."""
+        self._texts.remove(slot)
+        self._numbers.remove(slot)
+        for slots in self._booleans.values():
+            slots.discard(slot)
 
-    def _in_order(self, value_class: ValueClass) -> list[float]:
-        if value_class not in self._sorted:
-            self._sorted[value_class] = sorted(cast("dict[float, BitMap]", self._slots[value_class]))
-        return cast("list[float]", self._sorted[value_class])
+    def matching(self, test: ValueTest) -> BitMap:
+        """Slots with any value that meets the test. A new bitmap."""
+        found = self._texts.matching(test) | self._numbers.matching(test)
+        for value in test.wanted("boolean") or ():
+            found |= self._booleans[bool(value)]
+        return found
 
 
 class FieldTable:
-    """All fields. The built-ins hide document fields of the same name."""
+    """All fields of all slots. The built-ins hide document fields of the same name.
+
+    One writer, many readers without locks: no reader ever gets a slot for a value that its document did not
+    have; one that is just being added or removed may be missed or still be there.
+    """
 
     def __init__(self) -> None:
         self._fields: dict[str, FieldValues] = {}
-        self._held: dict[int, Mapping[str, Sequence[Scalar]]] = {}
+        self._held = _FieldSets()
 
     def get(self, field: str) -> FieldValues | None:
         """The values of a field, or None when no document has it."""
@@ -121,25 +74,62 @@ class FieldTable:
     def put(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
         """Give a slot these values in place of what it had."""
         self.remove(slot)
-        self._held[slot] = fields
-        self.add(slot, fields)
-
-    def add(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
-        for field, values in fields.items():
-            for value in values:
-                self._fields.setdefault(field, FieldValues()).add(value, slot)
+        names = tuple(name for name, values in fields.items() if values)
+        for name in names:
+            self._fields.setdefault(name, FieldValues()).add(slot, fields[name])
+        self._held.put(slot, names)
 
     def remove(self, slot: int) -> None:
-        """Take a slot out of all fields."""
-        fields = self._held.pop(slot, {})
-        for field, values in fields.items():
-            table = self._fields.get(field)
-            if table is None:
-                continue
-            for value in values:
-                table.remove(value, slot)
-            if not table:
-                del self._fields[field]
+        """Take all values of a slot away; a slot without any is no error."""
+        for name in self._held.pop(slot):
+            values = self._fields[name]
+            values.remove(slot)
+            if not values:
+                del self._fields[name]
+
+
+class _FieldSets:
+    """The names of the fields of each slot; equal ones are kept once. For the writer alone."""
+
+    def __init__(self) -> None:
+        self._by_slot = array("i")
+        self._numbers: dict[tuple[str, ...], int] = {(): 0}
+        self._names: list[tuple[str, ...]] = [()]
+        self._uses = [0]
+        self._free: list[int] = []
+
+    def put(self, slot: int, names: tuple[str, ...]) -> None:
+        number = self._numbers.get(names)
+        if number is None:
+            number = self._enter(names)
+        if slot >= len(self._by_slot):
+            self._by_slot.extend([0] * (slot + 1 - len(self._by_slot)))
+        self._by_slot[slot] = number
+        self._uses[number] += 1
+
+    def pop(self, slot: int) -> tuple[str, ...]:
+        number = self._by_slot[slot] if slot < len(self._by_slot) else 0
+        if not number:
+            return ()
+        self._by_slot[slot] = 0
+        names = self._names[number]
+        self._uses[number] -= 1
+        if not self._uses[number]:
+            del self._numbers[names]
+            self._names[number] = ()
+            self._free.append(number)
+        return names
+
+    def _enter(self, names: tuple[str, ...]) -> int:
+        if self._free:
+            number = self._free.pop()
+        else:
+            number = len(self._names)
+            self._names.append(())
+            self._uses.append(0)
+        self._names[number] = names
+        self._numbers[names] = number
+        return number
 
 
 def filterable(

@@ -16,7 +16,8 @@ from typing import NoReturn, Protocol
 
 from pyroaring import BitMap
 
-from state.field_values import PUBLISHED_AT, FieldValues, ValueTest, class_of, seconds
+from state.field_values import PUBLISHED_AT, FieldValues, seconds
+from state.value_test import ValueTest, class_of
 from streams.errors import DataError
 from streams.events.documents import Scalar
 from streams.semantic_id import parse_prefix

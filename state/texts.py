@@ -6,7 +6,7 @@ stand one behind the other in a pool; a hash index (open addressing, linear prob
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ _EMPTY, _DROPPED = 0, -1
 """Cells of the index; any other cell is a number + 1."""
 _HASH_MASK = 2**32 - 1
 _SMALLEST = 8
+_Bytes = NDArray[np.uint8]
+_Columns = tuple[_Bytes, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +32,36 @@ class _Arrays:
     hashes: memoryview
     index: memoryview
 
+    @classmethod
+    def for_room(cls, *, pool: int, numbers: int, texts: int) -> _Arrays:
+        """Memory that is only taken where it is written. A memoryview reads a number at a third of the cost."""
+        cells = 1 << max(2 * texts - 1, 1).bit_length()  # a power of two, at most half full
+        return cls(
+            pool=np.zeros(pool, dtype=np.uint8).data,
+            starts=np.zeros(numbers, dtype=np.int64).data,
+            sizes=np.zeros(numbers, dtype=np.int32).data,
+            hashes=np.zeros(numbers, dtype=np.uint32).data,
+            index=np.zeros(cells, dtype=np.int32).data,
+        )
+
+    def columns(self) -> _Columns:
+        """Pool, starts, sizes and hashes as arrays."""
+        views = (self.pool, self.starts, self.sizes, self.hashes)
+        pool, starts, sizes, hashes = (np.asarray(view) for view in views)
+        return pool, starts, sizes, hashes
+
 
 class Texts:
     """Texts under numbers that the caller chooses, small ones best: arrays reach to the largest.
 
-    One writer, many readers without locks: a text is in its place before it can be found, arrays grow by
-    swap. A number that was dropped may be put again only when no reader can still hold it.
+    One writer, many readers without locks: a text is in its place before it can be found, and all arrays
+    are swapped together when one is full. A number that was dropped may be put again only when no reader can
+    still hold it.
     """
 
     def __init__(self) -> None:
-        self._arrays = _Arrays(
-            pool=_zeros(64, np.uint8),
-            starts=_zeros(_SMALLEST, np.int64),
-            sizes=_zeros(_SMALLEST, np.int32),
-            hashes=_zeros(_SMALLEST, np.uint32),
-            index=_zeros(2 * _SMALLEST, np.int32),
-        )
+        self._arrays = _Arrays.for_room(pool=64, numbers=_SMALLEST, texts=_SMALLEST)
         self._end = 0  # of the used part of the pool
-        self._garbage = 0  # bytes of dropped texts in it
         self._cells = 0  # of the index that are not empty
         self._count = 0
 
@@ -71,32 +85,38 @@ class Texts:
     def text(self, number: int) -> str | None:
         """The text under a number, or None."""
         arrays = self._arrays
-        if not 0 <= number < len(arrays.sizes) or not arrays.sizes[number]:
+        size = arrays.sizes[number] if 0 <= number < len(arrays.sizes) else 0
+        if not size:
             return None
-        return str(_bytes_of(arrays, number), "utf-8", "surrogatepass")
+        start = arrays.starts[number]
+        return str(arrays.pool[start : start + size - 1], "utf-8", "surrogatepass")
 
     def put(self, number: int, text: str) -> None:
         """Add a text that is not there, under a number that has none."""
         encoded = _encoded(text)
-        start = self._end
-        end = start + len(encoded)
+        end = self._end + len(encoded)
         arrays = self._arrays
         if end > len(arrays.pool) or number >= len(arrays.sizes) or 3 * self._cells >= 2 * len(arrays.index):
-            self._make_room(number, len(encoded))
-            arrays, start = self._arrays, self._end
-            end = start + len(encoded)
-        arrays.pool[start:end] = encoded
-        arrays.starts[number] = start
+            arrays = self._make_room(number, len(encoded))
+            end = self._end + len(encoded)
+        arrays.pool[self._end : end] = encoded
+        arrays.starts[number] = self._end
         arrays.hashes[number] = hashed = hash(text) & _HASH_MASK
-        arrays.sizes[number] = end - start + 1
+        arrays.sizes[number] = len(encoded) + 1
+        index = arrays.index
+        mask = len(index) - 1
+        cell = hashed & mask
+        while (entry := index[cell]) > 0:
+            cell = cell + 1 & mask
+        index[cell] = number + 1
+        self._cells += entry == _EMPTY
         self._end = end
         self._count += 1
-        self._enter(number, hashed)
 
     def drop(self, number: int) -> None:
         """Forget the text under a number; none there is no error."""
         arrays = self._arrays
-        if not 0 <= number < len(arrays.sizes) or not (size := arrays.sizes[number]):
+        if not 0 <= number < len(arrays.sizes) or not arrays.sizes[number]:
             return
         index = arrays.index
         mask = len(index) - 1
@@ -105,33 +125,22 @@ class Texts:
             cell = cell + 1 & mask
         index[cell] = _DROPPED
         arrays.sizes[number] = 0
-        self._garbage += size - 1
         self._count -= 1
 
     def kept(self, numbers: NDArray[np.int64], renumbered: NDArray[np.int64]) -> Texts:
         """A copy with the texts under `numbers`, shape (n,), put under the numbers `renumbered`, shape (n,)."""
         copy = Texts()
-        size = int(renumbered.max(initial=_SMALLEST - 1)) + 1
-        old = self._arrays
-        total = int((np.asarray(old.sizes)[numbers] - 1).sum(dtype=np.int64))
-        new = _Arrays(
-            pool=_zeros(max(2 * total, 64), np.uint8),
-            starts=_zeros(size, np.int64),
-            sizes=_zeros(size, np.int32),
-            hashes=_zeros(size, np.uint32),
-            index=_zeros(_index_size(len(numbers)), np.int32),
-        )
-        _copy(*_as_arrays(old)[:4], numbers, renumbered, *_as_arrays(new)[:4])
-        _fill_index(renumbered, np.asarray(new.hashes), np.asarray(new.index))
-        copy._arrays, copy._end, copy._cells, copy._count = new, total, len(numbers), len(numbers)
+        copy._copy_from(self._arrays, numbers, renumbered, room=int(renumbered.max(initial=0)) + 1, more=0)
         return copy
 
     def within(self, *, at_least: str | None, at_most: str | None, prefix: str | None) -> NDArray[np.bool_]:
         """For each number whether its text is within these bounds, by code points. Shape (largest + 1,)."""
-        pool, starts, sizes, _, _ = _as_arrays(self._arrays)
-        bounds = [np.frombuffer(_encoded(text or ""), dtype=np.uint8) for text in (at_least, at_most, prefix)]
-        accepted = np.zeros(len(sizes), dtype=np.bool_)
-        _within(pool, starts, sizes, *bounds, at_most is not None, accepted)
+        columns = self._arrays.columns()
+        low, high, begin = (
+            np.frombuffer(_encoded(text or ""), dtype=np.uint8) for text in (at_least, at_most, prefix)
+        )
+        accepted = np.zeros(len(columns[2]), dtype=np.bool_)
+        _within(columns, low, high, begin, at_most is not None, accepted)
         return accepted
 
     def _enter(self, number: int, hashed: int) -> None:
@@ -143,32 +152,28 @@ class Texts:
         self._cells += entry == _EMPTY
         index[cell] = number + 1
 
-    def _make_room(self, number: int, size: int) -> None:
-        if self._end + size > len(self._arrays.pool) and self._garbage > self._end // 2:
-            self._compact()
-        arrays = self._arrays
-        if self._end + size > len(arrays.pool):
-            self._arrays = arrays = replace(arrays, pool=_grown(arrays.pool, self._end + size))
-        if number >= len(arrays.sizes):
-            self._arrays = arrays = replace(
-                arrays,
-                starts=_grown(arrays.starts, number + 1),
-                sizes=_grown(arrays.sizes, number + 1),
-                hashes=_grown(arrays.hashes, number + 1),
-            )
-        if 3 * self._cells >= 2 * len(arrays.index):
-            index = _zeros(_index_size(self._count + 1), np.int32)
-            _fill_index(self._numbers(), np.asarray(arrays.hashes), np.asarray(index))
-            self._arrays, self._cells = replace(arrays, index=index), self._count
+    def _make_room(self, number: int, size: int) -> _Arrays:
+        """Swap all arrays for larger ones without dropped texts: who reads the old ones sees them at rest."""
+        room = len(self._arrays.sizes)
+        room = room if number < room else max(number + 1, 2 * room)
+        live = np.flatnonzero(np.asarray(self._arrays.sizes))
+        self._copy_from(self._arrays, live, live, room=room, more=size)
+        return self._arrays
 
-    def _compact(self) -> None:
-        numbers = self._numbers()
-        fresh = self.kept(numbers, numbers)
-        self._arrays, self._end, self._cells = fresh._arrays, fresh._end, fresh._cells
-        self._garbage = 0
-
-    def _numbers(self) -> NDArray[np.int64]:
-        return np.flatnonzero(np.asarray(self._arrays.sizes))
+    def _copy_from(
+        self,
+        old: _Arrays,
+        numbers: NDArray[np.int64],
+        renumbered: NDArray[np.int64],
+        *,
+        room: int,
+        more: int,
+    ) -> None:
+        used = int((np.asarray(old.sizes)[numbers] - 1).sum(dtype=np.int64))
+        new = _Arrays.for_room(pool=2 * used + more + 64, numbers=room, texts=len(numbers) + 1)
+        _copy(old.columns(), numbers, renumbered, new.columns())
+        _fill_index(renumbered, np.asarray(new.hashes), np.asarray(new.index))
+        self._arrays, self._end, self._cells, self._count = new, used, len(numbers), len(numbers)
 
 
 def _bytes_of(arrays: _Arrays, number: int) -> memoryview:
@@ -184,50 +189,19 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _zeros(size: int, dtype: type[np.generic]) -> memoryview:
-    """Memory that is only taken where it is written. A memoryview reads one number in a third of the time."""
-    return memoryview(np.zeros(size, dtype=dtype))
-
-
-def _grown(view: memoryview, at_least: int) -> memoryview:
-    old = np.asarray(view)
-    larger = np.zeros(max(at_least, 2 * len(old)), dtype=old.dtype)
-    larger[: len(old)] = old
-    return memoryview(larger)
-
-
-def _index_size(count: int) -> int:
-    """A power of two, at most half full."""
-    return 1 << max(2 * count - 1, 2 * _SMALLEST - 1).bit_length()
-
-
-def _as_arrays(arrays: _Arrays) -> tuple[NDArray[np.generic], ...]:
-    views = (arrays.pool, arrays.starts, arrays.sizes, arrays.hashes, arrays.index)
-    return tuple(np.asarray(view) for view in views)
-
-
 @compiled
-def _copy(
-    pool: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int32],
-    hashes: NDArray[np.uint32],
-    numbers: NDArray[np.int64],
-    renumbered: NDArray[np.int64],
-    new_pool: NDArray[np.uint8],
-    new_starts: NDArray[np.int64],
-    new_sizes: NDArray[np.int32],
-    new_hashes: NDArray[np.uint32],
-) -> None:
+def _copy(old: _Columns, numbers: NDArray[np.int64], renumbered: NDArray[np.int64], new: _Columns) -> None:
+    pool, starts, sizes, hashes = old
+    new_pool, new_starts, new_sizes, new_hashes = new
     end = 0
     for i in range(len(numbers)):
-        old, new = numbers[i], renumbered[i]
-        length = sizes[old] - 1
+        source, target = numbers[i], renumbered[i]
+        length = sizes[source] - 1
         for j in range(length):
-            new_pool[end + j] = pool[starts[old] + j]
-        new_starts[new] = end
-        new_sizes[new] = sizes[old]
-        new_hashes[new] = hashes[old]
+            new_pool[end + j] = pool[starts[source] + j]
+        new_starts[target] = end
+        new_sizes[target] = sizes[source]
+        new_hashes[target] = hashes[source]
         end += length
 
 
@@ -242,41 +216,31 @@ def _fill_index(numbers: NDArray[np.int64], hashes: NDArray[np.uint32], index: N
 
 
 @compiled
-def _begins(pool: NDArray[np.uint8], start: int, prefix: NDArray[np.uint8]) -> bool:
-    """Backwards: texts of one field are most alike in how they begin."""
-    for i in range(len(prefix) - 1, -1, -1):
+def _begins(pool: _Bytes, start: int, prefix: _Bytes) -> bool:
+    """Looked at backwards: texts of one field are most alike in how they begin."""
+    for i in range(len(prefix) - 1, -1, -1):  # noqa: SIM110 — compiled
         if pool[start + i] != prefix[i]:
             return False
     return True
 
 
 @compiled
-def _compare(pool: NDArray[np.uint8], start: int, length: int, bound: NDArray[np.uint8]) -> int:
-    """Below, at or above the bound: negative, 0, positive."""
+def _order(pool: _Bytes, start: int, length: int, bound: _Bytes) -> int:
+    """-1 below, 0 at, 1 above the bound."""
     for i in range(min(length, len(bound))):
         if pool[start + i] != bound[i]:
-            return int(pool[start + i]) - int(bound[i])
-    return length - len(bound)
+            return 1 if pool[start + i] > bound[i] else -1
+    return (length > len(bound)) - (length < len(bound))
 
 
 @compiled
 def _within(
-    pool: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int32],
-    at_least: NDArray[np.uint8],
-    at_most: NDArray[np.uint8],
-    prefix: NDArray[np.uint8],
-    has_most: bool,
-    accepted: NDArray[np.bool_],
+    texts: _Columns, low: _Bytes, high: _Bytes, prefix: _Bytes, has_most: bool, accepted: NDArray[np.bool_]
 ) -> None:
+    pool, starts, sizes, _ = texts
     for number in range(len(sizes)):
         length = sizes[number] - 1
-        if length < len(prefix):
-            continue
-        start = starts[number]
-        accepted[number] = (
-            _begins(pool, start, prefix)
-            and _compare(pool, start, length, at_least) >= 0
-            and not (has_most and _compare(pool, start, length, at_most) > 0)
-        )
+        if length >= len(prefix) and _begins(pool, starts[number], prefix):
+            accepted[number] = _order(pool, starts[number], length, low) >= 0 and not (
+                has_most and _order(pool, starts[number], length, high) > 0
+            )

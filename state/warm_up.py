@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from state.field_numbers import compile_numbers
+from state.field_texts import compile_texts
 from state.live_index import LiveDocument, LiveIndex, Removal
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.semantic_id import Leaf, SemanticId
@@ -14,6 +16,8 @@ _EPOCH = 1
 
 def warm_up() -> None:
     """Run everything that is compiled once, on an index of its own. From the disk it is read in a second or two."""
+    compile_numbers()
+    compile_texts()
     index = LiveIndex(_DIMENSION)
     index.activate(_EPOCH)
     path = index.path(_EPOCH)

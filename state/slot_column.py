@@ -1,0 +1,162 @@
+"""Columns: numbers by slot, scanned as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from pyroaring import BitMap
+
+from state.bitmaps import bitmap_of_mask, bitmap_of_slots
+
+Numbers = NDArray[np.generic]
+Test = Callable[[Numbers], NDArray[np.bool_]]
+"""Which of these values pass; "nothing" never does. Must read each value once: a writer may be at work."""
+
+_FEW = 256
+_SPARSE_SHARE = 64
+
+
+class SlotColumn:
+    """At most one number for each slot: an array, or a dictionary while fewer than one slot in 64 has one.
+
+    One writer, many readers without locks: a number is written at once, an array grows by swap.
+    """
+
+    def __init__(self, dtype: DTypeLike, nothing: float) -> None:
+        self._dtype = np.dtype(dtype)
+        self._nothing = nothing
+        self._values: Numbers | dict[int, float] = {}
+        self._count = 0
+        self._end = 0
+
+    def __len__(self) -> int:
+        """How many slots have a number."""
+        return self._count
+
+    def set(self, slot: int, value: float) -> None:
+        """Give a number to a slot that has none."""
+        values = self._values
+        self._count += 1
+        self._end = max(self._end, slot + 1)
+        if isinstance(values, dict):
+            values[slot] = value
+            if self._count > _FEW and self._count * _SPARSE_SHARE > self._end:
+                self._values = self._as_array(values)
+            return
+        if slot >= len(values):
+            values = self._values = self._longer(values)
+        values[slot] = value
+
+    def pop(self, slot: int) -> float | None:
+        """Take the number of a slot away; returns it, or None when there was none."""
+        values = self._values
+        if isinstance(values, dict):
+            found = values.pop(slot, None)
+        else:
+            value = values[slot].item() if slot < len(values) else self._nothing
+            found = None if value == self._nothing or value != value else value
+            if found is not None:
+                values[slot] = self._nothing
+        if found is not None:
+            self._count -= 1
+            if not self._count:
+                self._values, self._end = {}, 0
+        return found
+
+    def passing(self, test: Test) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64]]:
+        """A mask by slot, or (while there is no array) None and the slots."""
+        values = self._values
+        if not isinstance(values, dict):
+            return test(values), _NO_SLOTS
+        values = values.copy()  # at once: the writer may change it while it is walked
+        slots = np.fromiter(values, dtype=np.int64, count=len(values))
+        return None, slots[test(np.fromiter(values.values(), dtype=self._dtype, count=len(values)))]
+
+    def retyped(self, dtype: DTypeLike, renumbered: Numbers | None = None) -> SlotColumn:
+        """A copy with another type; with `renumbered`, each value v becomes renumbered[v]."""
+        copy = SlotColumn(dtype, self._nothing)
+        copy._count, copy._end = self._count, self._end
+        values = self._values
+        if isinstance(values, dict):
+            copy._values = {
+                slot: value if renumbered is None else renumbered[int(value)].item()
+                for slot, value in values.items()
+            }
+        else:
+            copy._values = (values if renumbered is None else renumbered[values]).astype(dtype)
+        return copy
+
+    def _as_array(self, values: dict[int, float]) -> Numbers:
+        array = np.full(self._end * 3 // 2, self._nothing, dtype=self._dtype)
+        slots = np.fromiter(values, dtype=np.int64, count=len(values))
+        array[slots] = np.fromiter(values.values(), dtype=self._dtype, count=len(values))
+        return array
+
+    def _longer(self, values: Numbers) -> Numbers:
+        array = np.full(self._end * 3 // 2, self._nothing, dtype=self._dtype)
+        array[: len(values)] = values
+        return array
+
+
+class LayeredColumn:
+    """Any number of numbers for each slot: the first ones in one column, the second ones in the next."""
+
+    def __init__(self, dtype: DTypeLike, nothing: float) -> None:
+        self._dtype = dtype
+        self._nothing = nothing
+        self._layers: tuple[SlotColumn, ...] = ()
+
+    def __len__(self) -> int:
+        """How many slots have a number."""
+        return len(self._layers[0]) if self._layers else 0
+
+    def add(self, slot: int, values: Sequence[float]) -> None:
+        """Give numbers to a slot that has none."""
+        while len(self._layers) < len(values):
+            self._layers += (SlotColumn(self._dtype, self._nothing),)
+        for layer, value in zip(self._layers, values, strict=False):
+            layer.set(slot, value)
+
+    def pop(self, slot: int) -> list[float]:
+        """Take all numbers of a slot away; returns them."""
+        found: list[float] = []
+        for layer in self._layers:
+            value = layer.pop(slot)
+            if value is None:
+                break
+            found.append(value)
+        if found and not self._layers[-1]:
+            self._layers = tuple(layer for layer in self._layers if len(layer))
+        return found
+
+    def passing(self, test: Test) -> BitMap:
+        """Slots with any number that passes."""
+        bitmaps, masks = [BitMap()], []
+        for layer in self._layers:
+            mask, slots = layer.passing(test)
+            if mask is None:
+                bitmaps.append(bitmap_of_slots(slots))
+            else:
+                masks.append(mask)
+        if masks:
+            bitmaps.append(bitmap_of_mask(_any_of(masks)))
+        return BitMap.union(*bitmaps)
+
+    def retyped(self, dtype: DTypeLike, renumbered: Numbers | None = None) -> LayeredColumn:
+        """A copy with another type; with `renumbered`, each value v becomes renumbered[v]."""
+        copy = LayeredColumn(dtype, self._nothing)
+        copy._layers = tuple(layer.retyped(dtype, renumbered) for layer in self._layers)
+        return copy
+
+
+def _any_of(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    longest = max(masks, key=len)
+    for mask in masks:
+        if mask is not longest:
+            longest[: len(mask)] |= mask
+    return longest
+
+
+_NO_SLOTS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
