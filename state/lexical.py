@@ -161,13 +161,15 @@ class LexicalIndex:
     def search(
         self, text: str, k: int, *, language: str | None = None, allowed: BitMap | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k best documents for these words: slots (n,), BM25 scores (n,), best first.
+        """The k best documents for these words: slots (n,) and scores (n,), best first.
 
-        `language`: of the query, a BCP 47 tag; detected where it is None. `allowed`: slots that may be found.
+        A score is BM25 as a share of what is attainable for the query, about 0.5 where all its words occur, so
+        that scores of different queries can be compared. `language`: of the query, a BCP 47 tag; detected where
+        it is None. `allowed`: slots that may be found.
         """
         view = self._view
         terms = query_terms(text, language=language)
-        if not terms or k < 1 or (allowed is not None and not allowed):
+        if not terms.words or k < 1 or (allowed is not None and not allowed):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
         if allowed is not None and len(allowed) <= FEW:
             among: Sequence[int] = view.table.keys_of(allowed).tolist()

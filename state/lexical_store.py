@@ -6,6 +6,7 @@ be read, is made anew: all of it is in the log. One thread writes; searches may 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -17,7 +18,7 @@ import structlog
 import tantivy
 from numpy.typing import NDArray
 
-from state.tokenising import ANALYSIS
+from state.tokenising import ANALYSIS, QueryTerms
 from streams.errors import StateError
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ MAX_TERMS = 48
 """Of a longer query the rarest terms are looked for."""
 _WRITER_BYTES = 15_000_000  # the least that tantivy takes; more would only stay allocated
 _NOTE_KEY = 0
+_K1 = 1.2  # of tantivy's BM25
 _TERMS, _KEY, _NOTE = "terms", "key", "note"
 _SPACES = "spaces"
 
@@ -87,10 +89,13 @@ class LexicalReader:
         self._schema = schema
 
     def search(
-        self, terms: Mapping[str, float], k: int, *, among: Sequence[int] | None = None
+        self, terms: QueryTerms, k: int, *, among: Sequence[int] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k best by BM25: keys (n,) and scores (n,), best first. `among`: only these keys are looked at."""
-        query = self._query(terms)
+        """The k best by BM25: keys (n,) and scores (n,), best first. `among`: only these keys are looked at.
+
+        A score is a share of what a document can come near to that has each word of the query very often.
+        """
+        query = self._query(terms.weights)
         if among is not None:
             chosen = tantivy.Query.const_score_query(
                 tantivy.Query.term_set_query(self._schema, _KEY, among), 0.0
@@ -98,7 +103,8 @@ class LexicalReader:
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, chosen), (tantivy.Occur.Must, query)])
         hits = self._searcher.search(query, k, count=False).hits
         keys = self._searcher.fast_field_values(_KEY, [address for _, address in hits])
-        return np.array(keys, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float32)
+        scores = np.array([score for score, _ in hits], dtype=np.float32)
+        return np.array(keys, dtype=np.int64), scores / np.float32(self._attainable(terms.words))
 
     def __len__(self) -> int:
         """How many documents are held."""
@@ -111,6 +117,16 @@ class LexicalReader:
         return tantivy.Query.boolean_query(
             [(tantivy.Occur.Should, self._weighted(term, terms[term])) for term in kept[:MAX_TERMS]]
         )
+
+    def _attainable(self, words: Sequence[Sequence[str]]) -> float:
+        """The limit of BM25 for these words, each in its most common form."""
+        documents = self._searcher.num_docs
+        limit = 0.0
+        for forms in words:
+            having = max(self._searcher.doc_freq(_TERMS, form) for form in forms)
+            # Deleted documents are counted in `having` until they are merged away.
+            limit += math.log1p((max(documents - having, 0) + 0.5) / (having + 0.5))
+        return limit * (_K1 + 1.0)
 
     def _weighted(self, term: str, weight: float) -> tantivy.Query:
         query = tantivy.Query.term_query(self._schema, _TERMS, term, "freq")

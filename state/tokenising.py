@@ -13,7 +13,8 @@ import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from state.languages import language_of, likely_languages, stems
 
@@ -41,23 +42,34 @@ def document_terms(text: str, *, language: str | None = None) -> list[str]:
     return terms
 
 
-def query_terms(text: str, *, language: str | None = None) -> dict[str, float]:
-    """The terms to look for and their weights."""
+@dataclass(frozen=True, slots=True)
+class QueryTerms:
+    """What to look for: terms with their weights; and word by word, the forms that one word may have."""
+
+    weights: Mapping[str, float]
+    words: Sequence[Sequence[str]]
+
+
+def query_terms(text: str, *, language: str | None = None) -> QueryTerms:
+    """The terms of a query. A word that is repeated counts as often."""
     likely = likely_languages(text, given=language)
     weights: dict[str, float] = defaultdict(float)
+    all_words: list[Sequence[str]] = []
     for piece in _pieces(text):
         words, unspaced = _words(piece, likely[0])
         for forms in _forms(words, likely):
+            all_words.append(forms)
             weights[forms[0]] += 1.0
             for other in forms[1:]:
                 weights[other] += OTHER_WEIGHT
         for units in unspaced:
             pairs = _pairs(units)
-            for pair in pairs:
-                weights[pair] += 1.0
-            for unit in units:
-                weights[unit] += SINGLE_WEIGHT if pairs else 1.0
-    return dict(weights)
+            for whole in pairs or units:
+                all_words.append([whole])
+                weights[whole] += 1.0
+            for unit in units if pairs else ():
+                weights[unit] += SINGLE_WEIGHT
+    return QueryTerms(dict(weights), all_words)
 
 
 def _words(text: str, language: str) -> tuple[list[str], list[list[str]]]:

@@ -56,7 +56,7 @@ def test_those_documents_are_found_that_share_a_term_and_never_as_they_were(
     allowed: set[int] | None,
     k: int,
 ) -> None:
-    wanted = set(query_terms(query, language=language))
+    wanted = set(query_terms(query, language=language).weights)
     with tempfile.TemporaryDirectory() as folder:
         index = LexicalIndex(Path(folder), commit_every_s=0.0)
         try:

@@ -151,6 +151,22 @@ def test_as_many_as_asked_for_are_found_beside_many_changes(index):
     index._commit_every_s = 0.0
 
 
+def test_scores_are_shares_that_compare_between_queries(index):
+    put(
+        index,
+        LexicalDocument("both", 0, title="red boots"),
+        LexicalDocument("one", 1, title="red hats"),
+        *(LexicalDocument(f"other{i}", i, title=f"something about number{i}") for i in range(2, 200)),
+    )
+    assert index.flush(timeout_s=30)
+    whole = index.search("red boots", 1, language="en")[1][0]
+    half = index.search("boots xylophone", 1, language="en")[1][0]
+    longer = index.search("red boots red boots", 1, language="en")[1][0]
+    assert 0.3 < whole < 1.0
+    assert half < whole
+    assert longer == pytest.approx(whole, rel=1e-3)
+
+
 def test_an_index_opened_again_says_from_where_to_read_the_log(folder):
     index = LexicalIndex(folder)
     assert index.positions == {}
