@@ -35,7 +35,7 @@ class MeasureWeight(BaseModel):
 
 
 class FusionWeights(BaseModel):
-    """How paths are fused. Frozen; goes into a bundle as JSON. The defaults are tuned by `trieflow bench fusion`."""
+    """How paths are fused; goes into a bundle as JSON. The defaults are tuned by `trieflow bench fusion`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -54,6 +54,6 @@ def test_weights_that_make_no_sense_are_refused():
     with pytest.raises(ValidationError):
         MeasureWeight(weight=-1)
     with pytest.raises(ValidationError):
-        FusionWeights.model_validate({"lexical": {"weigth": 1}})
+        FusionWeights.model_validate({"lexical": {"importance": 1}})
     with pytest.raises(ValidationError):
         FusionWeights().method = "reciprocal_rank"  # type: ignore[misc]
