@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.codebook_log import PROVISIONAL, Codebooks
-from models.codebooks import Codebook
+from models.codebooks import HYSTERESIS, Codebook
 from state.allocation import Allocator
 from state.shard import Shard
 from streams.semantic_id import Leaf, SemanticId
 
 CANDIDATES = 8
 """Leaves to fall back on, in order of distance, when the best is full."""
-HYSTERESIS = 1.05
-"""A changed document keeps its id while its leaf is at most 5 % farther than the nearest (squared distance)."""
 
 
 class Placement:
