@@ -1,23 +1,27 @@
-"""Following the `codebooks` topic: which epochs exist, which is active, and their fitted trees."""
+"""Following the `codebooks` topic: which epochs exist, which is active, and their trees as they are now."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+import numpy as np
 import structlog
 from confluent_kafka import TopicPartition
 
 from agents.content_store import ContentStore
-from models.codebooks import Codebook
+from models.codebooks import Codebook, LeafChange
 from streams.clients import reader
 from streams.errors import ModelError
 from streams.events.base import LogPosition
-from streams.events.codebooks import ACTIVE_KEY, ActiveEpoch, CodebookEpoch, epoch_key
+from streams.events.codebooks import ACTIVE_KEY, ActiveEpoch, CodebookEpoch, LeafState, parse_key
 from streams.records import Record, raise_on_error
+from streams.semantic_id import Leaf
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -28,26 +32,47 @@ PROVISIONAL = 0
 
 @dataclass(frozen=True)
 class Codebooks:
-    """What `codebooks` says up to `offset`: an immutable snapshot, swapped whole."""
+    """What `codebooks` says up to `offset`: an immutable snapshot, swapped whole. `highest`: epoch ever made."""
 
     trees: Mapping[int, Codebook] = field(default_factory=dict)
     active: int = PROVISIONAL
     switch_at: tuple[LogPosition, ...] = ()
+    highest: int = PROVISIONAL
     offset: int = -1
 
     def live_epochs(self) -> tuple[int, ...]:
         """Epochs in which documents need ids: the active one, the one before it (roll-back), newer ones."""
-        known = sorted({PROVISIONAL, *self.trees})
-        position = known.index(self.active)
-        return tuple(known[max(0, position - 1) :])
+        return live_epochs(self.trees, self.active)
 
     @property
     def newest(self) -> int:
         return max(self.trees, default=PROVISIONAL)
 
 
+def live_epochs(fitted: Iterable[int], active: int) -> tuple[int, ...]:
+    """Of the epochs that have a tree: the active one, the one before it, newer ones. Epoch 0 is before 1."""
+    known = sorted(fitted)
+    if not known or known[0] == 1:
+        known.insert(0, PROVISIONAL)
+    position = known.index(active) if active in known else 0
+    return tuple(known[max(0, position - 1) :])
+
+
+class TreeKeeper(Protocol):
+    """What keeps trees in a form of its own. Called in the order of the topic, on one thread."""
+
+    def fitted(self, tree: Codebook) -> None:
+        """A tree that was fitted, or, at the start, is as it is now."""
+
+    def changed(self, epoch: int, changes: Sequence[LeafChange]) -> None:
+        """Leaves of a tree that was handed over before."""
+
+    def dropped(self, epoch: int) -> None:
+        """An epoch that will not be served again."""
+
+
 class CodebookLog:
-    """A thread that follows the topic. `current` is read without locks; `on_change` runs on the thread."""
+    """A thread that follows the topic. `current` is read without locks; keepers are told on the thread."""
 
     def __init__(
         self,
@@ -55,6 +80,7 @@ class CodebookLog:
         store: ContentStore,
         *,
         stamp: str,
+        keeper: TreeKeeper | None = None,
         on_change: Callable[[Codebooks], None] = lambda codebooks: None,
     ) -> None:
         self.current = Codebooks()
@@ -62,6 +88,7 @@ class CodebookLog:
         self._settings = settings
         self._store = store
         self._stamp = stamp
+        self._keeper = keeper
         self._on_change = on_change
         self._stopping = threading.Event()
         self._caught_up = threading.Condition()
@@ -69,18 +96,13 @@ class CodebookLog:
         self._thread = threading.Thread(target=self._run, name="codebooks", daemon=True)
 
     def start(self) -> None:
-        """Start following, and wait until everything that stands in the topic now is read."""
+        """Read what stands in the topic now, then follow it. Raises ModelError when a tree is not to be had."""
+        self._take_all(self._end())
         self._thread.start()
-        self.catch_up()
 
     def catch_up(self, timeout_s: float = 60.0) -> None:
         """Wait until all that stands in the topic now is read. Raises ModelError when it cannot be."""
-        consumer = reader(self._settings)
-        try:
-            partition = TopicPartition(self._settings.topic("codebooks"), 0)
-            _, end = consumer.get_watermark_offsets(partition, timeout=timeout_s)
-        finally:
-            consumer.close()
+        end = self._end(timeout_s)
         with self._caught_up:
             done = self._caught_up.wait_for(lambda: self._next >= end or self.failure, timeout_s)
         if self.failure is not None:
@@ -93,23 +115,61 @@ class CodebookLog:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _run(self) -> None:
+    def _end(self, timeout_s: float = 60.0) -> int:
         consumer = reader(self._settings)
         try:
-            consumer.assign([TopicPartition(self._settings.topic("codebooks"), 0, 0)])
-            while not self._stopping.is_set():
-                message = consumer.poll(0.2)
-                if message is None:
-                    continue
-                if not raise_on_error(message):
-                    self._take(Record.of(message))
-                else:
-                    # The end of the partition; its last record may be a commit marker that never arrives.
-                    self._advance(message.offset() or 0)
+            partition = TopicPartition(self._settings.topic("codebooks"), 0)
+            end: int = consumer.get_watermark_offsets(partition, timeout=timeout_s)[1]
+            return end
+        finally:
+            consumer.close()
+
+    def _take_all(self, end: int) -> None:
+        """The latest record of each key up to `end`: trees of epochs that are over are never loaded."""
+        latest: dict[bytes, Record] = {}
+        for record in self._records(0, stop_at=end):
+            latest[record.key or b""] = record
+        records = sorted(latest.values(), key=lambda record: record.offset)
+        active = latest.get(ACTIVE_KEY.encode())
+        if active is not None:
+            self._take_active(active)
+        named = {parse_key(record.key or b""): record for record in records}
+        fitted = [epoch for (epoch, leaf), r in named.items() if epoch and leaf is None and r.value]
+        live = set(live_epochs(fitted, self.current.active))
+        for record in records:
+            if parse_key(record.key or b"")[0] in live:
+                self._take(record)
+        self.current = replace(self.current, offset=max(self.current.offset, end - 1))
+        self._next = end
+
+    def _run(self) -> None:
+        try:
+            for record in self._records(self._next):
+                self._take(record)
+                self._prune()
+                self._on_change(self.current)
+                self._advance(record.offset + 1)
         except Exception as error:
             log.error("codebooks cannot be followed", exc_info=error)
             self.failure = error
             self._advance(self._next)
+
+    def _records(self, start: int, *, stop_at: int | None = None) -> Iterator[Record]:
+        consumer = reader(self._settings)
+        try:
+            consumer.assign([TopicPartition(self._settings.topic("codebooks"), 0, start)])
+            while not self._stopping.is_set() and (stop_at is None or start < stop_at):
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                if raise_on_error(message):
+                    # The end of the partition; its last record may be a commit marker that never arrives.
+                    start = max(start, message.offset() or 0)
+                    self._advance(start)
+                    continue
+                record = Record.of(message)
+                start = record.offset + 1
+                yield record
         finally:
             consumer.close()
 
@@ -119,31 +179,58 @@ class CodebookLog:
             self._caught_up.notify_all()
 
     def _take(self, record: Record) -> None:
-        key, value = (record.key or b"").decode(), record.value
-        current = self.current
-        if key == ACTIVE_KEY and value is not None:
-            event = ActiveEpoch.model_validate_json(value)
-            changed = replace(current, active=event.epoch, switch_at=tuple(event.switch_at))
-        elif key.startswith("epoch/") and "/leaf/" not in key:
-            changed = replace(current, trees=self._trees_with(key, value))
+        if record.key == ACTIVE_KEY.encode():
+            self._take_active(record)
         else:
-            changed = current
-        self.current = replace(changed, offset=record.offset)
-        log.info("codebooks", key=key, offset=record.offset, active=self.current.active)
-        self._on_change(self.current)
+            epoch, leaf = parse_key(record.key or b"")
+            if epoch is not None and leaf is None:
+                self._take_tree(epoch, record.value)
+            elif epoch is not None and epoch in self.current.trees and leaf is not None and record.value:
+                self._take_leaf(epoch, leaf, LeafState.model_validate_json(record.value))
+        self.current = replace(self.current, offset=max(self.current.offset, record.offset))
 
-    def _trees_with(self, key: str, value: bytes | None) -> dict[int, Codebook]:
+    def _take_active(self, record: Record) -> None:
+        event = ActiveEpoch.model_validate_json(record.value or b"")
+        highest = max(self.current.highest, event.epoch, event.highest or 0)
+        self.current = replace(
+            self.current, active=event.epoch, switch_at=tuple(event.switch_at), highest=highest
+        )
+        log.info("codebooks", active=event.epoch, offset=record.offset)
+
+    def _take_tree(self, epoch: int, value: bytes | None) -> None:
         trees = dict(self.current.trees)
         if value is None:
-            return {epoch: tree for epoch, tree in trees.items() if epoch_key(epoch) != key}
-        event = CodebookEpoch.model_validate_json(value)
-        if event.stamp != self._stamp:
-            raise ModelError(
-                f"codebook epoch {event.epoch} was fitted on {event.stamp}, this encoder is {self._stamp}: "
-                "use that encoder, or another prefix and data folder"
-            )
-        trees[event.epoch] = self._load(event)
-        return trees
+            if trees.pop(epoch, None) is not None and self._keeper is not None:
+                self._keeper.dropped(epoch)
+        else:
+            event = CodebookEpoch.model_validate_json(value)
+            if event.stamp != self._stamp:
+                raise ModelError(
+                    f"codebook epoch {event.epoch} was fitted on {event.stamp}, this encoder is {self._stamp}: "
+                    "use that encoder, or another prefix and data folder"
+                )
+            trees[epoch] = self._load(event)
+            if self._keeper is not None:
+                self._keeper.fitted(trees[epoch])
+        self.current = replace(self.current, trees=trees, highest=max(self.current.highest, epoch))
+        log.info("codebooks", epoch=epoch, gone=value is None)
+
+    def _take_leaf(self, epoch: int, leaf: int, state: LeafState) -> None:
+        change = leaf_change(leaf, state)
+        trees = {**self.current.trees, epoch: self.current.trees[epoch].apply([change])}
+        self.current = replace(self.current, trees=trees)
+        if self._keeper is not None:
+            self._keeper.changed(epoch, [change])
+
+    def _prune(self) -> None:
+        """Let go of trees that will not be served again."""
+        over = set(self.current.trees) - set(self.current.live_epochs())
+        if over:
+            kept = {epoch: tree for epoch, tree in self.current.trees.items() if epoch not in over}
+            self.current = replace(self.current, trees=kept)
+            if self._keeper is not None:
+                for epoch in over:
+                    self._keeper.dropped(epoch)
 
     def _load(self, event: CodebookEpoch) -> Codebook:
         # The curator writes the blob before the event; a remote store may show it a moment later.
@@ -160,3 +247,23 @@ class CodebookLog:
         if hashlib.sha256(data).hexdigest() != event.sha256:
             raise ModelError(f"codebook epoch {event.epoch} at {event.uri} does not have its checksum")
         return Codebook.from_bytes(data)
+
+
+def leaf_state(change: LeafChange, *, size: int) -> LeafState:
+    """A change of a leaf as the event carries it."""
+    leaf = Leaf.unpacked(change.leaf)
+    data = b"" if change.centroid is None else np.asarray(change.centroid, dtype="<f2").tobytes()
+    return LeafState(
+        centroid=base64.b64encode(data).decode(),
+        parent=f"{leaf.category}.{leaf.subcategory}",
+        size_at=size,
+        born_from=None if change.born_from is None else str(Leaf.unpacked(change.born_from)),
+        gone=True if change.centroid is None else None,
+    )
+
+
+def leaf_change(leaf: int, state: LeafState) -> LeafChange:
+    """The inverse of `leaf_state`."""
+    centroid = np.frombuffer(base64.b64decode(state.centroid), dtype="<f2").astype(np.float32)
+    born_from = None if state.born_from is None else Leaf.parse(state.born_from).packed()
+    return LeafChange(leaf, None if state.gone else centroid, born_from)

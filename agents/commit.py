@@ -259,14 +259,14 @@ class Commit:
         return LogEntry(item.document_id, item.event_id("assignment"), passed_on, assignment=assignment)
 
     def _moved(self, item: Item, current: StoredIds | None, codebooks: Codebooks) -> LogEntry | None:
-        """A document that is gone, changed or moved since needs no move: the request is idempotent."""
+        """A document that is gone, changed or moved since, or whose leaf is given up by now, is not moved."""
         move = item.move
         assert move is not None
         if current is None or current.deleted or move.epoch not in codebooks.trees:
             return None
         epoch_text = {e.epoch: e.semantic_id for e in epoch_ids(current.ids)}
         leaf = Leaf.parse(move.to_leaf)
-        if epoch_text.get(move.epoch) != move.from_id:
+        if epoch_text.get(move.epoch) != move.from_id or leaf.packed() in codebooks.trees[move.epoch].gone:
             return None
         ids = dict(current.ids) | {move.epoch: self._placement.allocate(move.epoch, [leaf])}
         return self.renamed(item.document_id, current, ids, event_id=item.event_id("assignment"))

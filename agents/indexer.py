@@ -19,9 +19,11 @@ from agents.placement import Placement
 from agents.preparation import Preparer
 from agents.runtime import Runtime, RuntimeOptions
 from agents.shards import CheckpointSaver, open_shard
+from agents.trees import Trees
 from agents.worker import Worker
 from state.columns import SharedMemory
 from state.shard import Shard
+from state.warm_up import warm_up
 from streams.events.assignments import EpochComplete
 from streams.headers import derived_id
 from streams.records import Record, read_to_end
@@ -94,7 +96,9 @@ class Partition:
             checkpoint=self._checkpoints.folder,
         )
         self._replay(shard)
-        self._placement = Placement(shard, partition=self._partition, partitions=settings.partitions)
+        self._placement = Placement(
+            shard, partition=self._partition, partitions=settings.partitions, trees=self._indexer.trees
+        )
         self._commit = Commit(
             self._indexer.tools,
             partition=self._partition,
@@ -191,7 +195,11 @@ class Indexer:
             downloads=ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download"),
             sensor=worker.sensor,
         )
-        self.codebooks = CodebookLog(self.settings, store, stamp=encoding.description.stamp)
+        warm_up()
+        self.trees = Trees()
+        self.codebooks = CodebookLog(
+            self.settings, store, stamp=encoding.description.stamp, keeper=self.trees
+        )
         self.runtime = self._runtime(worker)
 
     def _runtime(self, worker: Worker) -> Runtime:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.codebook_log import PROVISIONAL, Codebooks
-from models.codebooks import HYSTERESIS, Codebook
+from agents.trees import Trees
+from models.codebooks import HYSTERESIS
 from state.allocation import Allocator
 from state.shard import Shard
-from streams.semantic_id import Leaf, SemanticId
+from streams.semantic_id import INSTANCE_BITS, Leaf
 
 CANDIDATES = 8
 """Leaves to fall back on, in order of distance, when the best is full."""
@@ -20,8 +21,9 @@ CANDIDATES = 8
 class Placement:
     """Ids for the documents of one partition. What a batch was given is taken back by `discard`."""
 
-    def __init__(self, shard: Shard, *, partition: int, partitions: int) -> None:
+    def __init__(self, shard: Shard, *, partition: int, partitions: int, trees: Trees) -> None:
         self._allocator = Allocator(shard, partition=partition, partitions=partitions)
+        self._trees = trees
 
     def place(
         self, vector: NDArray[np.float32], codebooks: Codebooks, current: dict[int, int]
@@ -29,12 +31,13 @@ class Placement:
         """Packed ids by epoch for a vector (d,); `current` holds those that the document has."""
         ids = {}
         for epoch in codebooks.live_epochs():
-            tree = codebooks.trees.get(epoch)
-            if tree is None:
+            if epoch == PROVISIONAL:
                 given = current.get(PROVISIONAL)
                 ids[epoch] = given if given is not None else self._allocator.allocate_provisional().packed()
             else:
-                ids[epoch] = self._in_tree(vector, tree, current.get(epoch))
+                packed = self._in_tree(vector, epoch, current.get(epoch))
+                if packed is not None:
+                    ids[epoch] = packed
         return ids
 
     def allocate(self, epoch: int, leaves: Sequence[Leaf]) -> int:
@@ -44,10 +47,14 @@ class Placement:
     def discard(self) -> None:
         self._allocator.discard()
 
-    def _in_tree(self, vector: NDArray[np.float32], tree: Codebook, current: int | None) -> int:
-        codes, distances = tree.nearest(vector[None, :], CANDIDATES)
+    def _in_tree(self, vector: NDArray[np.float32], epoch: int, current: int | None) -> int | None:
+        """None for a tree that was dropped a moment ago."""
+        found = self._trees.nearest(epoch, vector, CANDIDATES)
+        if found is None:
+            return None
+        leaves, distances = found
         if current is not None:
-            distance = tree.distance_to(vector, SemanticId.unpacked(current).leaf)
-            if distance <= HYSTERESIS * float(distances[0, 0]):
+            distance = self._trees.distance_to(epoch, vector, current >> INSTANCE_BITS)
+            if distance <= HYSTERESIS * distances[0]:
                 return current
-        return self.allocate(tree.epoch, [Leaf.unpacked(int(code)) for code in codes[0]])
+        return self.allocate(epoch, [Leaf.unpacked(leaf) for leaf in leaves])

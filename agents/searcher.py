@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -15,21 +15,23 @@ from cachetools import TTLCache
 
 from agents import crash_points
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
-from agents.codebook_log import CodebookLog, Codebooks
+from agents.codebook_log import CodebookLog
 from agents.content_store import ContentStore
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
+from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Found, QueryVector, Searching
+from agents.searching import Found, QueryVector, Searching, Serving
 from agents.shards import CheckpointSaver, open_shard
+from agents.trees import IndexTrees
 from agents.worker import Worker
 from models.encoders.base import Part, TextPart
-from state.live_documents import live_document, stored_documents
-from state.live_index import Change, LiveIndex, Removal
+from state.live_documents import fill, live_changes
+from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
@@ -46,7 +48,8 @@ ROLE = "searcher"
 THREADS = 4
 PICTURE_THREADS = 16
 CONCURRENT_BATCHES = 64
-FILL_BATCH = 256
+REPAIRS_PER_RECORD = 4
+"""Documents near leaves that changed, whose second leaf is chosen again for each record that comes in."""
 _TOPIC_CHECK_S = 30.0
 _READ_AFTER_POLL_S = 0.002
 
@@ -92,7 +95,6 @@ class Searcher:
         self._fetcher = Fetcher(self._settings.content)
         warm_up()
         self._index = LiveIndex(description.dimension)
-        self._trees: set[int] = set()
         checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
         self._shard = open_shard(
             self._settings.role_folder(ROLE) / "replica",
@@ -103,7 +105,7 @@ class Searcher:
         )
         self._searching = Searching(self._settings, encoder=description, index=self._index, shard=self._shard)
         self._codebooks = CodebookLog(
-            self._settings, store, stamp=description.stamp, on_change=self._take_trees
+            self._settings, store, stamp=description.stamp, keeper=IndexTrees(self._index)
         )
         self._replica = Replica(
             self._settings,
@@ -113,6 +115,8 @@ class Searcher:
             on_advance=self._switch_epoch,
             checkpoints=checkpoints,
         )
+        self._models = ModelLog(self._settings, stamp=description.stamp)
+        self._serving: Serving | None = None
         self._outbox = Outbox(self._settings)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
         # Apart from the searches: a picture behind a slow address must not hold up other queries.
@@ -139,8 +143,8 @@ class Searcher:
         """Fill memory from disk, then follow both logs."""
         started = time.perf_counter()
         self._codebooks.start()
-        for batch in _batches(stored_documents(self._shard, stamp=self._encoding.description.stamp)):
-            self._index.apply(batch)
+        self._models.start()
+        fill(self._index, self._shard, stamp=self._encoding.description.stamp)
         self._index.activate(0)
         self._replica.start()
         self._switch_epoch()
@@ -153,41 +157,48 @@ class Searcher:
     def stop(self) -> None:
         self._replica.stop()
         self._codebooks.stop()
+        self._models.stop()
         self._outbox.close()
         self._shard.close()
 
     def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
-        self._index.apply(self._changes(records, timestamps))
+        stamp = self._encoding.description.stamp
+        self._index.apply(live_changes(records, stamp=stamp, timestamps=timestamps))
+        self._index.repair(REPAIRS_PER_RECORD * len(records))
         newest_ms = max(timestamps.values(), default=0)
         if newest_ms:
             self._worker.sensor.freshness(max(0.0, time.time() - newest_ms / 1_000))
-
-    def _take_trees(self, codebooks: Codebooks) -> None:
-        for epoch in set(codebooks.live_epochs()) & set(codebooks.trees) - self._trees:
-            tree = codebooks.trees[epoch]
-            self._index.set_tree(epoch, tree.leaves, tree.centroids)
-            self._trees.add(epoch)
-
-    def _changes(
-        self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]
-    ) -> Iterator[Change]:
-        for record in records:
-            if record.tombstone is not None:
-                yield Removal(record.key)
-            elif record.assignment is not None:
-                arrived_ms = timestamps[record.partition, record.offset]
-                stamp = self._encoding.description.stamp
-                yield live_document(record.key, record.assignment, stamp=stamp, arrived_at=arrived_ms / 1_000)
 
     def _switch_epoch(self) -> None:
         """Serve the active epoch as soon as this replica has every document's id in it."""
         codebooks = self._codebooks.current
         if codebooks.active != self._index.active_epoch and self._replica.has(codebooks.switch_at):
             self._index.activate(codebooks.active)
-            for epoch in set(codebooks.trees) - set(codebooks.live_epochs()):
+            for epoch in self._index.epochs() - set(codebooks.live_epochs()):
                 self._index.forget_epoch(epoch)
             self._worker.sensor.epoch_active(codebooks.active)
             log.info("epoch active", epoch=codebooks.active)
+
+    def _use_model(self) -> None:
+        """Let the decoder of the bundle that serves take part, when it knows the active epoch."""
+        bundle, epoch = self._models.current, self._index.active_epoch
+        path = self._index.active_path()
+        if bundle is None or epoch is None or path is None:
+            return
+        serving = self._serving
+        if serving is None or (serving.reference, serving.epoch) != (bundle.manifest.reference, epoch):
+            if bundle.manifest.codebook_epoch != epoch:
+                self._serving = None
+                self._searching.use(None)
+                return
+            decoder = bundle.decoder(epoch=epoch)
+            if decoder is None:
+                return
+            self._index.learn(epoch, [decoder.nodes(level) for level in range(3)])
+            serving = Serving(bundle.manifest.reference, epoch, decoder, 0.0)
+            log.info("decoder serves", bundle=serving.reference, epoch=epoch)
+        self._serving = replace(serving, weight=serving.decoder.weight(path.younger()))
+        self._searching.use(self._serving)
 
     async def _watch(self) -> None:
         self._reporting = asyncio.get_running_loop().create_task(self._report())
@@ -196,7 +207,7 @@ class Searcher:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
         health = self._worker.health
         while True:
-            for follower in (self._replica, self._codebooks):
+            for follower in (self._replica, self._codebooks, self._models):
                 if follower.failure is not None:
                     self.runtime.crash(follower.failure)
                     return
@@ -207,6 +218,8 @@ class Searcher:
             health.set_detail("vectors", self._index.rows)
             health.set_detail("epoch", self._index.active_epoch)
             self._switch_epoch()
+            await self._in_thread(self._use_model)
+            health.set_detail("decoder", None if self._serving is None else self._serving.reference)
             self._worker.sensor.in_flight(self.runtime.in_flight)
             self._worker.sensor.commit_age(self.runtime.commit_age_s)
             await asyncio.sleep(0.2)
@@ -336,12 +349,6 @@ class Searcher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    remaining = iter(changes)
-    while batch := list(islice(remaining, FILL_BATCH)):
-        yield batch
 
 
 def run(settings: Settings) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from agents.codebook_log import Codebooks
+from models.decoder.decoder import Decoder
 from models.encoders.base import EncoderDescription
+from state.centroid_tree import Learned
 from state.filters import parse_filter
 from state.generative import GenerativePath, Probability
 from state.live_index import LiveIndex, ScoredDocument, in_numbers
@@ -51,6 +53,22 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """A decoder whose nodes the live index has taken in, and the weight that it counts with now."""
+
+    reference: str
+    epoch: int
+    decoder: Decoder
+    weight: float
+
+    def learned(self, direction: Vector) -> Learned:
+        """Its view of a query (d,)."""
+        return Learned(
+            self.decoder.heads(direction[None, :]), self.weight, self.decoder.description.sharpness
+        )
+
+
+@dataclass(frozen=True)
 class _Asked:
     """A query made ready: its parts for the compiled functions, its direction in the tree, its limits."""
 
@@ -62,6 +80,7 @@ class _Asked:
     allowed: BitMap | None
     mode: SearchMode
     epoch: int
+    learned: Learned | None
 
 
 @dataclass
@@ -98,6 +117,11 @@ class Searching:
         self._encoder = encoder
         self._index = index
         self._shard = shard
+        self._serving: Serving | None = None
+
+    def use(self, serving: Serving | None) -> None:
+        """Score with this decoder from the next query on; None: geometry alone."""
+        self._serving = serving
 
     def search(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> Found:
         """Answer a query whose parts are encoded. Raises DataError: `bad_filter`, `unsupported_mode`."""
@@ -142,17 +166,21 @@ class Searching:
         checked = parse_filter(query.filter) if query.filter else None
         scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
         epoch = self._index.active_epoch or 0
-        direction = np.stack([v.weight * v.vector for v in vectors]).sum(axis=0)
+        weights = np.array([v.weight for v in vectors], dtype=np.float32)
+        direction = weights @ np.stack([v.vector for v in vectors]) / np.abs(weights).sum()
+        mode = self._mode(query.mode, has_tree=epoch in codebooks.trees)
+        serving = self._serving if mode == "generative" else None
         allowed = self._index.passing(checked) if checked else None
         return _Asked(
             query=query,
             vectors=vectors,
             scoring=scoring,
             arrays=scoring.arrays(self._index.dimension),
-            direction=direction / max(float(np.linalg.norm(direction)), 1e-9),
+            direction=direction,
             allowed=self._without_asked(query, allowed),
-            mode=self._mode(query.mode, has_tree=epoch in codebooks.trees),
+            mode=mode,
             epoch=epoch,
+            learned=serving.learned(direction) if serving and serving.epoch == epoch else None,
         )
 
     def _mode(self, wanted: SearchMode, *, has_tree: bool) -> SearchMode:
@@ -208,6 +236,7 @@ class Searching:
             shortlist=self._shortlist(asked),
             beam=self._settings.beam,
             allowed=None if asked.allowed is None else self._index.mask(asked.allowed),
+            learned=asked.learned,
         )
         return found.slots
 
@@ -245,7 +274,9 @@ class Searching:
         if path is None:
             return [None] * len(shown)
         slots = [each.document.slot for each in shown]
-        return path.probabilities(self._index.rows_arrays, asked.arrays, asked.direction, slots)
+        return path.probabilities(
+            self._index.rows_arrays, asked.arrays, asked.direction, slots, learned=asked.learned
+        )
 
     def _hit(self, asked: _Asked, scored: _Scored, position: int, probability: Probability | None) -> Hit:
         document_id = scored.document.document_id

@@ -54,6 +54,9 @@ class Sensor:
     def epoch_active(self, epoch: int) -> None:
         """Answers come from the semantic ids of this epoch."""
 
+    def sampled_recall(self, recall: float) -> None:
+        """The generative path finds this share of the true nearest documents, by samples."""
+
     def encoded(self, kind: str, items: int, seconds: float) -> None:
         """Parts of one kind (`text`, `image`) went through the encoder together."""
 
@@ -111,6 +114,7 @@ class PrometheusSensor(Sensor):
         self._apply_seconds = self._histogram("log_apply_seconds", "Duration of applying log records")
         self._freshness = self._histogram("searchable_age_seconds", "Log record of a document to searchable")
         self._epoch = self._gauge("epoch_active", "Epoch of the semantic ids that answers come from")
+        self._recall = self._gauge("sampled_recall", "Recall@10 of the generative path against exact search")
 
     def _make_worker(self) -> None:
         self._lag = self._gauge("lag_records", "Records that wait for this worker", "topic", "partition")
@@ -177,6 +181,9 @@ class PrometheusSensor(Sensor):
 
     def epoch_active(self, epoch: int) -> None:
         self._epoch.set(epoch)
+
+    def sampled_recall(self, recall: float) -> None:
+        self._recall.set(recall)
 
     def encoded(self, kind: str, items: int, seconds: float) -> None:
         self._encoded.labels(kind).inc(items)

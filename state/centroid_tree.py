@@ -55,11 +55,17 @@ class Tree(NamedTuple):
     leaves: LevelArrays
 
 
+SHARPNESS = 20.0
+"""Inner products times this are the logits of geometry: its spread among siblings is a few hundredths."""
+
+
 class Learned(NamedTuple):
-    """A decoder's view of queries: heads (n, levels, h) and the weight of its log-probabilities."""
+    """A decoder's view of queries: heads (n, levels, h), the weight of its log-probabilities, and by what inner
+    products are multiplied to be the logits of nodes that it does not know."""
 
     heads: Floats
-    weight: np.float32
+    weight: float
+    sharpness: float = SHARPNESS
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,11 @@ class CentroidTree:
 
     def learn(self, level: int, prefixes: Numbers, embeddings: Floats, offsets: Floats) -> None:
         """Take in a decoder's nodes of one level: prefixes (n,), embeddings (n, h), offsets (n,)."""
+        is_leaf = level == LEAF_LEVELS - 1
+        known = [self.number(prefix) if is_leaf else prefix for prefix in prefixes.tolist()]
+        numbers = np.array(known, dtype=np.int64)
         old = self.arrays[level]
-        numbers = (
-            prefixes if level < LEAF_LEVELS - 1 else np.array([self.number(p) for p in prefixes.tolist()])
-        )
-        fresh = self.arrays[level]._replace(
+        fresh = old._replace(
             embeddings=np.zeros((len(old.steps), embeddings.shape[1]), dtype=np.float32),
             offsets=np.full(len(old.steps), np.nan, dtype=np.float32),
         )
@@ -194,11 +200,12 @@ class CentroidTree:
             learned=np.zeros((n, k), dtype=np.float32),
             counts=np.empty(n, dtype=np.int64),
         )
-        heads, weight = learned or (_NO_HEADS, np.float32(0))
+        heads, weight, sharpness = learned or _NOT_LEARNED
         with self.readers.reading():
             children, arrays = among.arrays.children, self.arrays
             _route(
-                children.extents, children.pool, arrays, whole, steps, np.float32(by_distance), heads, weight, beam,
+                children.extents, children.pool, arrays, whole, steps, np.float32(by_distance), heads,
+                np.float32(weight), np.float32(sharpness), beam,
                 _ALL if may_open is None else may_open,
                 found.numbers, found.leaves, found.geometry, found.learned, found.counts,
             )  # fmt: skip
@@ -212,7 +219,7 @@ class CentroidTree:
         The decoder's, where there is one; else log-softmax of geometry among the live siblings.
         """
         whole, steps = in_whole_numbers(padded(direction[None, :]))
-        heads, _ = learned or (_NO_HEADS, np.float32(0))
+        heads, _, sharpness = learned or _NOT_LEARNED
         logs = np.empty(LEAF_LEVELS, dtype=np.float32)
         with self.readers.reading():
             children = among.arrays.children
@@ -221,7 +228,7 @@ class CentroidTree:
             for level in range(LEAF_LEVELS):
                 _siblings(
                     children.extents, children.pool, nodes[level], codes, level, self.arrays[level], whole,
-                    steps[0], heads, logs,
+                    steps[0], heads, np.float32(sharpness), logs,
                 )  # fmt: skip
         return logs
 
@@ -302,10 +309,8 @@ def _level(nodes: int, width: int) -> LevelArrays:
     )
 
 
-SHARPNESS = np.float32(20.0)
-"""Inner products times this are the logits of geometry: its spread among siblings is a few hundredths."""
 _ALL: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-_NO_HEADS: Floats = np.zeros((0, LEAF_LEVELS, 0), dtype=np.float32)
+_NOT_LEARNED = Learned(np.zeros((0, LEAF_LEVELS, 0), dtype=np.float32), 0.0)
 
 
 @compiled
@@ -339,23 +344,28 @@ def _logit(level: LevelArrays, number: Scalar, head: Floats) -> Scalar:
 
 
 @compiled
-def _to_log_probabilities(logits: Floats, geometry: Floats, count: Scalar) -> None:
-    """Log-softmax over siblings, in place. One that is younger than the decoder (NaN) takes that of geometry."""
+def _to_log_probabilities(logits: Floats, geometry: Floats, sharpness: Scalar, count: Scalar) -> None:
+    """Log-softmax over siblings, in place. One that is younger than the decoder (NaN) takes its share by geometry,
+    the others share what is left."""
     known, all_of_them = np.float32(-np.inf), np.float32(-np.inf)
     for i in range(count):
         if not np.isnan(logits[i]):
             known = max(known, logits[i])
         all_of_them = max(all_of_them, geometry[i])
-    of_logits, of_geometry = np.float32(0.0), np.float32(0.0)
+    of_logits, of_geometry, younger = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for i in range(count):
-        if not np.isnan(logits[i]):
+        share = np.exp(sharpness * (geometry[i] - all_of_them))
+        of_geometry += share
+        if np.isnan(logits[i]):
+            younger += share
+        else:
             of_logits += np.exp(logits[i] - known)
-        of_geometry += np.exp(SHARPNESS * (geometry[i] - all_of_them))
+    left = np.log(max(np.float32(1.0) - younger / of_geometry, np.float32(1e-30)))
     for i in range(count):
         if np.isnan(logits[i]):
-            logits[i] = SHARPNESS * (geometry[i] - all_of_them) - np.log(of_geometry)
+            logits[i] = sharpness * (geometry[i] - all_of_them) - np.log(of_geometry)
         else:
-            logits[i] = logits[i] - known - np.log(of_logits)
+            logits[i] = left + logits[i] - known - np.log(of_logits)
 
 
 @compiled
@@ -373,6 +383,7 @@ def _children(
     step: Scalar,
     bias: Scalar,
     head: Floats,
+    sharpness: Scalar,
     entries: Numbers,
     geometry: Floats,
     learned: Floats,
@@ -391,7 +402,7 @@ def _children(
         geometry[i] = above if np.isnan(found) else found
         learned[i] = _logit(level, number, head) if len(head) else np.float32(0.0)
     if len(head):
-        _to_log_probabilities(learned, geometry, count)
+        _to_log_probabilities(learned, geometry, sharpness, count)
     return count
 
 
@@ -406,6 +417,7 @@ def _siblings(
     whole: NDArray[np.int16],
     step: Scalar,
     heads: Floats,
+    sharpness: Scalar,
     logs: Floats,
 ) -> None:
     """The log-probability of the child of `node` that `codes` names, into `logs[level]`."""
@@ -415,11 +427,11 @@ def _siblings(
     path = codes[0] if level == 1 else 0
     count = _children(
         extents, pool, node, path, 8, level == 2, nodes, np.float32(0), whole, 0, step, np.float32(0), head,
-        entries, geometry, learned,
+        sharpness, entries, geometry, learned,
     )  # fmt: skip
     if len(head) == 0:
         learned[:count] = np.nan
-        _to_log_probabilities(learned, geometry, count)
+        _to_log_probabilities(learned, geometry, sharpness, count)
     logs[level] = -np.inf
     for i in range(count):
         if entries[i] >> VALUE_BITS == codes[level]:
@@ -436,6 +448,7 @@ def _route(
     bias: Scalar,
     heads: Floats,
     weight: Scalar,
+    sharpness: Scalar,
     beam: Scalar,
     may_open: NDArray[np.bool_],
     numbers: Numbers,
@@ -459,23 +472,9 @@ def _route(
         above = np.float32(0.0)
         head = heads[i, 0] if len(heads) else none
         categories = _children(
-            extents,
-            pool,
-            0,
-            0,
-            0,
-            False,
-            tree.categories,
-            above,
-            whole,
-            i,
-            step,
-            bias,
-            head,
-            top,
-            top_found,
-            top_logs,
-        )
+            extents, pool, 0, 0, 0, False, tree.categories, above, whole, i, step, bias, head, sharpness,
+            top, top_found, top_logs,
+        )  # fmt: skip
         kept = 0
         head = heads[i, 1] if len(heads) else none
         for c in range(categories):
@@ -483,7 +482,7 @@ def _route(
             node = top[c] & VALUE_MASK
             count = _children(
                 extents, pool, node, category, 8, False, tree.subcategories, top_found[c],
-                whole, i, step, bias, head, entries, found, logs,
+                whole, i, step, bias, head, sharpness, entries, found, logs,
             )  # fmt: skip
             for j in range(count):
                 log = top_logs[c] + logs[j]
@@ -505,7 +504,7 @@ def _route(
         for b in range(kept):
             count = _children(
                 extents, pool, branches[b], 0, 0, True, tree.leaves, branch_found[b],
-                whole, i, step, bias, head, entries, found, logs,
+                whole, i, step, bias, head, sharpness, entries, found, logs,
             )  # fmt: skip
             for j in range(count):
                 if len(may_open) and not may_open[entries[j] & VALUE_MASK]:

@@ -76,7 +76,10 @@ class FieldTable:
         self.remove(slot)
         names = tuple(name for name, values in fields.items() if values)
         for name in names:
-            self._fields.setdefault(name, FieldValues()).add(slot, fields[name])
+            values = self._fields.get(name)
+            if values is None:
+                values = self._fields[name] = FieldValues()
+            values.add(slot, fields[name])
         self._held.put(slot, names)
 
     def remove(self, slot: int) -> None:

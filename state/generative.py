@@ -7,7 +7,7 @@ first's (SOAR, Sun et al., NeurIPS 2023), for search alone. One writer, readers 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +30,6 @@ NEIGHBOURS = 32
 ORTHOGONALITY = np.float32(1.0)
 """Weight (lambda) of the residual's parallel part in the choice of the second leaf."""
 _NONE = -1
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class GenerativePath:
         self._neighbours = np.full((64, NEIGHBOURS), _NONE, dtype=np.int32)
         self._products = np.zeros((64, NEIGHBOURS), dtype=np.float32)
         self._fresh = np.zeros(64, dtype=np.bool_)
-        self._repairs: deque[int] = deque()
+        self._repairs: OrderedDict[int, None] = OrderedDict()
         self._leaving: Retired[NDArray[np.int64]] = Retired(readers)
         self._moved: dict[int, list[tuple[int, int]]] = {}
         """By slot, postings (list, entry) that go when no walk can need them any more."""
@@ -128,20 +127,18 @@ class GenerativePath:
         leaving = self._post(known, gone, gone)
         self._take_out(np.concatenate([leaving, np.array(moved, dtype=np.int64).reshape(-1, 2)]))
 
-    def repair(self, most: int, vector_of: Callable[[int], Floats | None]) -> int:
-        """Choose the second leaf again for up to `most` documents near leaves that changed; how many were done.
+    def repair(self, most: int, fused: Callable[[Numbers], Floats]) -> int:
+        """Choose the second leaf again for about `most` documents near leaves that changed; how many were done.
 
-        `vector_of` gives a document's fused vector (d,), None when it is gone.
+        fused: from slots (n,) to the vectors (n, d) that their leaves follow from.
         """
         done = 0
         while self._repairs and done < most:
-            members = self._members(self._repairs.popleft())
-            found = [(slot, vector) for slot in members if (vector := vector_of(slot)) is not None]
-            done += max(1, len(found))
-            if found:
-                slots = np.array([slot for slot, _ in found], dtype=np.int64)
-                leaves = np.array([self.tree.code(int(number)) for number in self._first[slots]])
-                self.put(slots, leaves, np.stack([vector for _, vector in found]))
+            number, _ = self._repairs.popitem(last=False)
+            slots = self._members(number)
+            done += max(1, len(slots))
+            if len(slots):
+                self.put(slots, self.tree.codes(self._first[slots].astype(np.int64)), fused(slots))
         return done
 
     @property
@@ -170,6 +167,27 @@ class GenerativePath:
         """The packed second leaf of a document."""
         number = int(self._second[slot]) if slot < len(self._second) else _NONE
         return None if number == _NONE else self.tree.code(number)
+
+    def leaves_of(self, slots: Numbers) -> NDArray[np.int64]:
+        """Packed leaves (n, 2) that documents stand in: that of the id and the second one, -1 for none."""
+        found = np.full((len(slots), 2), _NONE, dtype=np.int64)
+        known = slots < len(self._first)
+        for copy, held in enumerate((self._first, self._second)):
+            numbers = held[slots[known]].astype(np.int64)
+            found[known, copy] = np.where(numbers >= 0, self.tree.codes(numbers), _NONE)
+        return found
+
+    def learn(self, levels: Sequence[tuple[Numbers, Floats, Floats]]) -> None:
+        """Take in a decoder's nodes: for each level prefixes (n,), embeddings (n, h), biases (n,)."""
+        for level, nodes in enumerate(levels):
+            self.tree.learn(level, *nodes)
+        self._make_leaf_room(len(self.tree.arrays.leaves.steps) - 1)
+
+    def younger(self) -> float:
+        """The share of live leaves that the decoder does not know."""
+        _, numbers = self.live.items()
+        offsets = self.tree.arrays.leaves.offsets[numbers]
+        return float(np.isnan(offsets).mean()) if len(offsets) else 0.0
 
     def below(self, prefix: Sequence[int]) -> Numbers:
         """Slots of the documents whose id starts with one to three codes."""
@@ -308,7 +326,7 @@ class GenerativePath:
         around = np.unique(np.concatenate([numbers, self._neighbours[numbers].ravel()]))
         around = around[around >= 0]
         self._fresh[around] = False
-        self._repairs.extend(around.tolist())
+        self._repairs.update(dict.fromkeys(around.tolist()))
 
     def _post(self, slots: Numbers, firsts: Numbers, seconds: Numbers) -> NDArray[np.int64]:
         """Post slots where they belong; returns the postings (list, entry) that are to be taken out."""
@@ -478,32 +496,34 @@ def _scan(
     scores: Floats,
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Score the documents of leaves into a heap of the best: (how many are in it, documents, leaves)."""
-    found, scored = 0, 0
-    waiting, values = np.empty(_AT_ONCE, dtype=np.int64), np.empty(_AT_ONCE, dtype=np.float32)
-    for leaf in range(leaves):
-        extent = observe(extents, numbers[leaf]) if numbers[leaf] < len(extents) else np.int64(0)
-        offset, count = extent >> COUNT_BITS, 0
-        last = offset + (extent & COUNT_MASK)
-        for i in range(offset, last):
+    members_found, opened = 0, 0
+    held, total = np.empty(leaves, dtype=np.int64), 0
+    for i in range(leaves):
+        held[i] = observe(extents, numbers[i]) if numbers[i] < len(extents) else np.int64(0)
+        total += held[i] & COUNT_MASK
+    waiting = np.empty(total, dtype=np.int64)
+    while opened < leaves and members_found < members:
+        offset = held[opened] >> COUNT_BITS
+        for i in range(offset, offset + (held[opened] & COUNT_MASK)):
             slot = pool[i] >> 1
-            if slot < 8 * len(seen) and not seen[slot >> 3] >> (slot & 7) & 1:
-                seen[slot >> 3] |= np.uint8(1 << (slot & 7))
-                if len(allowed) == 0 or (slot < len(allowed) and allowed[slot]):
-                    waiting[count] = slot
-                    count += 1
-            if count == _AT_ONCE or i == last - 1:
-                score_slots(rows, query, waiting, values, count)
-                for j in range(count):
-                    if not np.isnan(values[j]):
-                        scored += 1
-                        if found < len(slots) or values[j] > scores[0]:
-                            found = keep_best(slots, scores, found, waiting[j], values[j])
-                count = 0
-        if scored >= members:
-            leaves = leaf + 1
-            break
+            if slot >= 8 * len(seen) or seen[slot >> 3] >> (slot & 7) & 1:
+                continue
+            seen[slot >> 3] |= np.uint8(1 << (slot & 7))
+            if len(allowed) == 0 or (slot < len(allowed) and allowed[slot]):
+                waiting[members_found] = slot
+                members_found += 1
+        opened += 1
     seen[:] = 0
-    return found, scored, leaves
+    # All at once: a call for each leaf would cost as much as its documents.
+    values = np.empty(members_found, dtype=np.float32)
+    score_slots(rows, query, waiting, values, members_found)
+    found, scored = 0, 0
+    for i in range(members_found):
+        if not np.isnan(values[i]):
+            scored += 1
+            if found < len(slots) or values[i] > scores[0]:
+                found = keep_best(slots, scores, found, waiting[i], values[i])
+    return found, scored, opened
 
 
 @compiled

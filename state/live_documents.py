@@ -1,26 +1,32 @@
-"""Documents for the live index: from a record of the log, or from a shard when a process starts."""
+"""Documents for the live index: from records of the log, or from a shard when a process starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
-from state.live_index import LiveDocument
-from state.rows import StoredIds
+from state.live_index import Change, LiveDocument, LiveIndex, Removal
+from state.records import LogRecord
+from state.rows import StoredIds, StoredVector
 from state.shard import Shard
-from streams.events.assignments import Assignment
+from streams.events.assignments import Assignment, StampedVector
+
+BATCH = 2_048
+V = TypeVar("V", StampedVector, StoredVector)
 
 
 def live_document(
     document_id: str, assignment: Assignment, *, stamp: str, arrived_at: float | None = None
 ) -> LiveDocument:
     """What the index holds of an assignment. Vectors of another stamp are left out: they never mix."""
-    vectors = [(v.kind, v.array().astype(np.float32)) for v in assignment.vectors if v.stamp == stamp]
+    vectors = [v for v in assignment.vectors if v.stamp == stamp]
     return LiveDocument(
         document_id=document_id,
         ids=StoredIds.of(assignment).ids,
-        vectors=vectors,
+        vectors=[(v.kind, v.array().astype(np.float32)) for v in _needed(vectors)],
         modality=assignment.modality,
         language=assignment.language,
         tags=assignment.tags,
@@ -30,20 +36,53 @@ def live_document(
     )
 
 
+def live_changes(
+    records: Iterable[LogRecord],
+    *,
+    stamp: str,
+    timestamps: Mapping[tuple[int, int], int] | None = None,
+) -> Iterator[Change]:
+    """What records of the log change. timestamps: (partition, offset) -> milliseconds since the epoch."""
+    for record in records:
+        if record.tombstone is not None:
+            yield Removal(record.key)
+        elif record.assignment is not None:
+            at_ms = None if timestamps is None else timestamps.get((record.partition, record.offset))
+            arrived_at = None if at_ms is None else at_ms / 1_000
+            yield live_document(record.key, record.assignment, stamp=stamp, arrived_at=arrived_at)
+
+
 def stored_documents(shard: Shard, *, stamp: str) -> Iterator[LiveDocument]:
     """All live documents of a shard, as `live_document` gives them, in order of document ids."""
-    for document_id, stored in shard.scan():
-        document = shard.document(document_id)
-        if document is None:  # deleted since the scan read its ids
-            continue
-        vectors = shard.vectors(document_id)
+    for document_id, stored, document, vectors in shard.documents():
         yield LiveDocument(
             document_id=document_id,
             ids=stored.ids,
-            vectors=[(v.kind, v.array.astype(np.float32)) for v in vectors if v.stamp == stamp],
+            vectors=[
+                (v.kind, v.array.astype(np.float32))
+                for v in _needed([v for v in vectors if v.stamp == stamp])
+            ],
             modality=document.modality,
             language=document.language,
             tags=document.tags,
             fields=document.fields,
             published_at=document.published_at,
         )
+
+
+def fill(index: LiveIndex, shard: Shard, *, stamp: str) -> None:
+    """Put all documents of a shard into the index, before anything else writes to either."""
+    remaining = stored_documents(shard, stamp=stamp)
+    while batch := _next(remaining):
+        index.apply(batch)
+
+
+def _next(remaining: Iterator[LiveDocument]) -> Sequence[LiveDocument]:
+    return list(islice(remaining, BATCH))
+
+
+def _needed(vectors: Sequence[V]) -> Sequence[V]:
+    """Of a single text or picture the fused vector says the same again; raw features are not searched in memory."""
+    joint = [vector for vector in vectors if vector.kind != "raw"]
+    others = [vector for vector in joint if vector.kind != "fused"]
+    return others if len(others) == 1 else joint

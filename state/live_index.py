@@ -59,7 +59,8 @@ class LiveDocument:
         joint = [vector for kind, vector in self.vectors if kind != "raw"]
         named = [vector for kind, vector in self.vectors if kind == "fused"]
         nothing = np.zeros(dimension, dtype=np.float32)
-        mean: Floats = np.mean(named or joint or [nothing], axis=0, dtype=np.float32)
+        known = named or joint or [nothing]
+        mean: Floats = known[0] if len(known) == 1 else np.mean(known, axis=0, dtype=np.float32)
         return mean
 
 
@@ -126,10 +127,16 @@ class LiveIndex:
             if epoch not in self._forgotten:
                 self.path(epoch).close_leaf(leaf)
 
+    def learn(self, epoch: int, levels: Sequence[tuple[Slots, Floats, Floats]]) -> None:
+        """Take in a decoder's nodes of an epoch: for each level prefixes (n,), embeddings (n, h), biases (n,)."""
+        with self._writing:
+            if epoch not in self._forgotten:
+                self.path(epoch).learn(levels)
+
     def repair(self, most: int) -> int:
         """Choose second leaves again near leaves that changed, for up to `most` documents; how many were done."""
         with self._writing:
-            return sum(path.repair(most, self._fused_in) for path in self._paths.values() if path.repairs)
+            return sum(path.repair(most, self.fused) for path in self._paths.values() if path.repairs)
 
     def activate(self, epoch: int) -> None:
         """Serve this epoch from now on. Instant: all epochs are kept up to date."""
@@ -141,6 +148,10 @@ class LiveIndex:
             self._forgotten.add(epoch)
             self._paths = {known: path for known, path in self._paths.items() if known != epoch}
             self._table.forget_epoch(epoch)
+
+    def epochs(self) -> set[int]:
+        """Epochs that are kept up to date."""
+        return set(self._paths)
 
     def path(self, epoch: int) -> GenerativePath:
         """The generative path of an epoch, made when it is first asked for."""
@@ -175,6 +186,10 @@ class LiveIndex:
     def vectors(self, slot: int) -> Floats:
         """The vectors (rows, d) of a document as they are held, in 16 bits."""
         return self._rows.vectors(slot)
+
+    def fused(self, slots: Slots) -> Floats:
+        """For each slot the vector (n, d) that its leaf follows from: the mean of those that are held."""
+        return self._rows.means(slots)
 
     def passing(self, checked: Filter) -> BitMap:
         """Slots of the documents that pass a filter."""
@@ -298,10 +313,6 @@ class LiveIndex:
     def _collect(self) -> None:
         for slots in self._given_up.free():
             self._table.release(slots)
-
-    def _fused_in(self, slot: int) -> Floats | None:
-        vectors = self._rows.vectors(slot)
-        return np.mean(vectors, axis=0, dtype=np.float32) if len(vectors) else None
 
 
 def in_numbers(slots: BitMap) -> Slots:

@@ -183,6 +183,12 @@ class VectorRows:
         found: Floats = (arrays.floats[rows, _STEP, None] * exact)[:, : self.dimension]
         return found
 
+    def means(self, slots: Slots) -> Floats:
+        """The mean of the vectors of each slot, (n, d); zeros for one without."""
+        means = np.zeros((len(slots), self.arrays.fine.shape[1]), dtype=np.float32)
+        _add_means(self.arrays, slots, means)
+        return means[:, : self.dimension]
+
     def __len__(self) -> int:
         """How many rows are in use."""
         return self._held
@@ -359,3 +365,19 @@ def _score_parts(arrays: RowArrays, query: QueryArrays, slots: Slots, scores: Fl
                 best = max(best, (found - query.means[part, kind]) / query.spreads[part, kind])
                 row = np.int64(arrays.whole[row, _NEXT])
             scores[part, i] = best
+
+
+@compiled
+def _add_means(arrays: RowArrays, slots: Slots, means: Floats) -> None:
+    for i in range(len(slots)):
+        row = observe(arrays.first, slots[i]) if slots[i] < len(arrays.first) else np.int64(-1)
+        rows = 0
+        while row >= 0:
+            step = arrays.floats[row, _STEP]
+            for j in range(means.shape[1]):
+                fine = np.float32(arrays.fine[row, j]) / np.float32(254.0)
+                means[i, j] += step * (np.float32(arrays.coarse[row, j]) + fine)
+            rows += 1
+            row = np.int64(arrays.whole[row, _NEXT])
+        if rows > 1:
+            means[i] /= np.float32(rows)

@@ -22,6 +22,7 @@ TYPES: Mapping[str, str] = {
     "receipts": "trieflow.document.receipt.v1",
     "assignments": "trieflow.document.assigned.v1",
     "codebooks": "trieflow.codebook.changed.v1",
+    "models": "trieflow.model.changed.v1",
     "moves": "trieflow.document.move.v1",
     "queries": "trieflow.query.asked.v1",
     "results": "trieflow.query.answered.v1",

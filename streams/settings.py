@@ -68,6 +68,9 @@ class IndexSettings(Section):
     ids_from: int = Field(default=1_024, ge=16, description="documents at which the first tree is fitted")
     exact_up_to: int = Field(default=20_000, ge=0, description="`auto` is exact up to so many documents")
     documents_per_leaf: int = Field(default=32, ge=1)
+    recall_drop: float = Field(
+        default=0.03, gt=0, description="sampled recall may fall by so much before the tree is fitted anew"
+    )
     seed: int = 0
     weight_title: float = Field(default=1.0, ge=0)
     weight_image: float = Field(default=1.0, ge=0)

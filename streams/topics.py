@@ -51,6 +51,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _timed("receipts", p, keep.receipts_h),
         _compacted("assignments", p, settings, limit=DEAD_LETTER_LIMIT),
         _compacted("codebooks", 1, settings),
+        _compacted("models", 1, settings),
         _timed("moves", p, 24),
         _timed("queries", p, keep.queries_h),
         _timed("results", p, keep.queries_h),

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field
 
 from streams.events.base import Event, LogPosition, Whole
-from streams.semantic_id import LeafText, SemanticIdText
+from streams.semantic_id import Leaf, LeafText, SemanticIdText
 
 ACTIVE_KEY = "active"
+_KEY = re.compile(r"epoch/(?P<epoch>[0-9]+)(/leaf/(?P<leaf>[0-9.]+))?")
 
 
 def epoch_key(epoch: int) -> str:
     """The key of an epoch's record in `codebooks`."""
     return f"epoch/{epoch}"
+
+
+def leaf_key(epoch: int, leaf: int) -> str:
+    """The key of the record of a packed leaf in `codebooks`."""
+    return f"epoch/{epoch}/leaf/{Leaf.unpacked(leaf)}"
+
+
+def parse_key(key: bytes) -> tuple[int | None, int | None]:
+    """(epoch, packed leaf) that a key of `codebooks` names; None for what it does not."""
+    found = _KEY.fullmatch(key.decode())
+    if found is None:
+        return None, None
+    return int(found["epoch"]), Leaf.parse(found["leaf"]).packed() if found["leaf"] else None
 
 
 class CodebookEpoch(Event):
@@ -33,7 +49,7 @@ class CodebookEpoch(Event):
 
 
 class LeafState(Event):
-    """The full state of one leaf that was split, born or merged. Key: `epoch/<n>/leaf/<c.s.k>`. Not written yet."""
+    """The full state of one leaf that was split, born, moved or merged. Key: `epoch/<n>/leaf/<c.s.k>`."""
 
     centroid: str
     """Base64 of little-endian 16-bit floats."""
@@ -54,6 +70,8 @@ class ActiveEpoch(Event):
     """The epoch of the semantic ids in receipts and results."""
     switch_at: list[LogPosition] = Field(default_factory=list)
     """A searcher switches when it has read `assignments` so far."""
+    highest: int | None = None
+    """The highest epoch that was ever made: after a roll-back its number is not given again."""
 
 
 class Move(Event):

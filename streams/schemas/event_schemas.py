@@ -13,6 +13,7 @@ from streams.events.base import Event
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
+from streams.events.models import ActiveModel, ModelBundle
 from streams.events.queries import Query, Result
 from streams.headers import DELETED, TYPES
 from streams.schemas.examples import DELETE_EVENT, DOCUMENT_EVENT, EXAMPLES, QUERY_EVENT
@@ -39,6 +40,8 @@ EVENT_FILES = (
     EventFile("codebook-epoch", CodebookEpoch, WRITTEN),
     EventFile("active-epoch", ActiveEpoch, WRITTEN),
     EventFile("leaf-state", LeafState, WRITTEN),
+    EventFile("model-bundle", ModelBundle, WRITTEN),
+    EventFile("active-model", ActiveModel, WRITTEN),
     EventFile("move", Move, READ),
     EventFile("query", Query, READ),
     EventFile("result", Result, WRITTEN),

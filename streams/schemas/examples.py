@@ -10,6 +10,7 @@ from streams.events.base import Event
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
+from streams.events.models import ActiveModel, ModelBundle
 from streams.events.queries import Query, Result
 from streams.headers import DELETED, TYPES
 
@@ -135,6 +136,17 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
     ],
     ActiveEpoch: [{"epoch": 1, "switch_at": _LOG}],
     LeafState: [{"centroid": "ri97rPY0", "parent": "3.17", "size_at": 64, "born_from": "3.17.400"}],
+    ModelBundle: [
+        {
+            "name": "query",
+            "version": "epoch-2",
+            "uri": "file:///srv/trieflow/content/bundles/query@epoch-2",
+            "encoder_stamp": _STAMP,
+            "codebook_epoch": 2,
+            "figures": {"weight": 0.01},
+        }
+    ],
+    ActiveModel: [{"active": "epoch-2", "since": "2026-01-31T12:00:00Z"}],
     Move: [
         {
             "document_id": "boot-1",

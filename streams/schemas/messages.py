@@ -81,6 +81,10 @@ def messages() -> Json:
         "leafState": _written(
             "leaf-state", TYPES["codebooks"], "A changed leaf.", "`epoch/<n>/leaf/<c.s.k>`."
         ),
+        "modelBundle": _written(
+            "model-bundle", TYPES["models"], "A bundle that may serve.", "`<name>@<version>`."
+        ),
+        "activeModel": _written("active-model", TYPES["models"], "Which bundle serves.", "`<name>`."),
         "move": _read("move", TYPES["moves"], "Asks for an id in another leaf.", _DOCUMENT_ID),
         "deadLetter": _dead_letter(),
     }

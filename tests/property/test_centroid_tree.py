@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.centroid_tree import CentroidTree
+from models.decoder.decoder import Nodes
+from models.decoder.scores import path_log_probabilities
+from state.centroid_tree import LEVEL_SHIFTS, CentroidTree, Learned
 from streams.semantic_id import Leaf
 
 DIMENSION = 3
@@ -47,3 +49,41 @@ def test_routing_is_the_walk_over_means_of_centroids(
         np.testing.assert_allclose(found.geometry[0, : len(best)], exact, atol=0.1)
         assert set(best) <= set(reached)
         assert len(best) == min(k, len(reached))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    live=st.sets(leaves, min_size=1, max_size=20),
+    known=st.sets(leaves, max_size=20),
+    seed=st.integers(0, 100),
+)
+def test_log_probabilities_are_those_of_the_decoder_s_definition(
+    live: set[int], known: set[int], seed: int
+) -> None:
+    random, width = np.random.default_rng(seed), 4
+    codes = np.array(sorted(live))
+    centroids = random.normal(size=(len(codes), DIMENSION)).astype(np.float32)
+    query = random.normal(size=(1, DIMENSION)).astype(np.float32)
+    heads = random.normal(size=(1, 3, width)).astype(np.float32)
+    levels = []
+    for shift in LEVEL_SHIFTS:
+        prefixes = np.array(sorted({leaf >> shift for leaf in known}), dtype=np.int64)
+        embeddings = random.normal(size=(len(prefixes), width)).astype(np.float32)
+        levels.append(Nodes(prefixes, embeddings, random.normal(size=len(prefixes)).astype(np.float32)))
+    tree = CentroidTree(DIMENSION)
+    tree.put(codes, centroids)
+    for level, nodes in enumerate(levels):
+        tree.learn(level, *nodes)
+    expected = path_log_probabilities(
+        query, heads, levels.__getitem__, leaves=codes, centroids=centroids, sharpness=2.0
+    )[-1][0]
+    learned = Learned(heads, 1.0, 2.0)
+    found = [
+        tree.log_probabilities(query[0], leaf, among=tree.every, learned=learned).sum()
+        for leaf in codes.tolist()
+    ]
+    np.testing.assert_allclose(found, expected, atol=0.25)
+    routed = tree.route(query, len(codes), among=tree.every, beam=64, learned=learned)
+    by_leaf = dict(zip(codes.tolist(), expected.tolist(), strict=True))
+    reached = [by_leaf[leaf] for leaf in routed.leaves[0, : routed.counts[0]].tolist()]
+    np.testing.assert_allclose(routed.learned[0, : routed.counts[0]], reached, atol=0.25)

@@ -57,7 +57,7 @@ def test_every_document_is_found_in_the_leaf_of_its_id_and_nothing_that_is_gone(
         elif what == "close":
             path.close_leaf(packed(number))
         else:
-            path.repair(10, lambda slot: vectors[slot] if slot in twin else None)
+            path.repair(10, lambda slots: np.stack([vectors[slot] for slot in slots.tolist()]))
     leaves, sizes = path.sizes()
     assert leaves.tolist() == sorted(set(twin.values()))
     assert sizes.tolist() == [list(twin.values()).count(leaf) for leaf in leaves.tolist()]
@@ -116,7 +116,7 @@ def test_readers_beside_moves_splits_and_deletes_find_each_document_that_stays_e
         path.put(some, np.array([packed(int(n)) for n in random.integers(0, CLUSTERS, 60)]), vectors[some])
         path.remove(random.permutation(odd)[:100])
         path.set_leaves([packed(step % CLUSTERS)], random.normal(size=(1, DIMENSION)).astype(np.float32))
-        path.repair(40, lambda slot: vectors[slot])
+        path.repair(40, lambda slots: vectors[slots])
     done.set()
     for thread in threads:
         thread.join()

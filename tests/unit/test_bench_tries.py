@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.tries.live_trie import Live
 from benchmarks.tries.made_ids import LEVEL_SIZES, made_ids, made_scores, packed, unpacked
 from benchmarks.tries.padded_rows import PaddedRows
 from benchmarks.tries.sorted_keys import SortedKeys
@@ -27,7 +26,7 @@ def naive(ids: set[tuple[int, ...]], scores, beam: int) -> list[list[tuple[int, 
 
 
 def decoders():
-    made = [Live, PaddedRows, SortedKeys]
+    made = [PaddedRows, SortedKeys]
     try:
         from benchmarks.tries.dictionary import DictionaryTrie
 

@@ -97,12 +97,13 @@ def test_a_decoder_is_added_to_geometry_and_a_younger_leaf_takes_its_share_by_ge
         embeddings = np.array(likes, dtype=np.float32)[:, None]
         tree.learn(level, np.array(prefixes), embeddings, np.zeros(2, dtype=np.float32))
     heads = np.ones((1, 3, 1), dtype=np.float32)
-    assert routed(tree, NORTH, 3, learned=Learned(heads, np.float32(0.0))) == list(LEAVES)
-    assert routed(tree, NORTH, 3, learned=Learned(heads, np.float32(1.0)))[0] == Leaf(1, 0, 0)
-    logs = tree.log_probabilities(
-        NORTH, Leaf(0, 0, 1).packed(), among=tree.every, learned=Learned(heads, np.float32(1))
-    )
+    assert routed(tree, NORTH, 3, learned=Learned(heads, 0.0)) == list(LEAVES)
+    assert routed(tree, NORTH, 3, learned=Learned(heads, 1.0))[0] == Leaf(1, 0, 0)
+    learned = Learned(heads, 1.0)
+    logs = tree.log_probabilities(NORTH, Leaf(0, 0, 1).packed(), among=tree.every, learned=learned)
     assert logs[0] == pytest.approx(-np.log(1 + np.exp(5.0)), abs=1e-4)
     assert logs[2] == pytest.approx(-np.log(1 + np.exp(20 * 0.5)), abs=0.1), "geometry among the siblings"
+    sibling = tree.log_probabilities(NORTH, Leaf(0, 0, 0).packed(), among=tree.every, learned=learned)
+    assert np.exp(logs[2]) + np.exp(sibling[2]) == pytest.approx(1.0, abs=1e-4)
     tree.unlearn()
     assert routed(tree, NORTH, 3) == list(LEAVES)

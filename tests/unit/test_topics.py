@@ -24,13 +24,13 @@ def test_every_event_has_its_topic_and_what_is_read_its_dead_letters():
 def test_keyed_topics_have_the_same_partitions_and_the_others_one():
     counts = {name: spec.partitions for name, spec in specs(partitions=5).items()}
     single = {name for name, count in counts.items() if count == 1}
-    assert single == {"codebooks", *(name for name in counts if name.endswith(DLQ))}
+    assert single == {"codebooks", "models", *(name for name in counts if name.endswith(DLQ))}
     assert {count for name, count in counts.items() if name not in single} == {5}
 
 
 def test_what_is_the_latest_truth_is_compacted_and_the_rest_is_not():
     compacted = {name for name, spec in specs().items() if spec.cleanup_policy == "compact"}
-    assert compacted == {"documents", "assignments", "codebooks"}
+    assert compacted == {"documents", "assignments", "codebooks", "models"}
 
 
 @pytest.mark.parametrize(

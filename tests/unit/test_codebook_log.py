@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.codebook_log import Codebooks, leaf_change, leaf_state, live_epochs
+from models.codebooks import LeafChange
+from streams.events.codebooks import epoch_key, leaf_key, parse_key
+from streams.semantic_id import Leaf
+
+
+@pytest.mark.parametrize(
+    ("fitted", "active", "live"),
+    [
+        ([], 0, (0,)),
+        ([1], 0, (0, 1)),
+        ([1], 1, (0, 1)),
+        ([1, 2], 1, (0, 1, 2)),
+        ([1, 2, 3], 2, (1, 2, 3)),
+        ([4, 5], 5, (4, 5)),
+        ([4, 5], 4, (4, 5)),
+    ],
+)
+def test_documents_have_ids_in_the_active_epoch_the_one_before_it_and_newer_ones(
+    fitted: list[int], active: int, live: tuple[int, ...]
+) -> None:
+    assert live_epochs(fitted, active) == live
+    assert Codebooks(dict.fromkeys(fitted), active=active).live_epochs() == live
+
+
+@pytest.mark.parametrize("centroid", [np.array([0.5, -1.25], dtype=np.float32), None])
+def test_a_change_of_a_leaf_goes_through_its_event_unchanged(centroid: np.ndarray | None) -> None:
+    change = LeafChange(Leaf(3, 17, 402).packed(), centroid, born_from=Leaf(3, 17, 5).packed())
+    state = leaf_state(change, size=12)
+    assert (state.parent, state.size_at, state.born_from) == ("3.17", 12, "3.17.5")
+    again = leaf_change(change.leaf, type(state).model_validate_json(state.to_json()))
+    assert (again.leaf, again.born_from) == (change.leaf, change.born_from)
+    assert again.centroid is None if centroid is None else again.centroid.tolist() == centroid.tolist()
+
+
+def test_keys_of_the_topic_are_read_as_they_are_written() -> None:
+    leaf = Leaf(3, 17, 402).packed()
+    assert parse_key(epoch_key(7).encode()) == (7, None)
+    assert parse_key(leaf_key(7, leaf).encode()) == (7, leaf)
+    assert parse_key(b"active") == (None, None)
