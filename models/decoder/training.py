@@ -13,10 +13,11 @@ import numpy as np
 import orjson
 import structlog
 import torch
+from numpy.typing import NDArray
 
 from models.decoder.checkpoint import Checkpoint, Standing, copied
 from models.decoder.decoder import Decoder, DecoderDescription
-from models.decoder.levels import tree_levels
+from models.decoder.levels import Codes, tree_levels
 from models.decoder.losses import LossWeights, Paths, PathScores, contrast, cross_entropy, misalignment
 from models.decoder.network import DecoderNetwork, begin_as_geometry, to_onnx
 from models.decoder.pairs import Pairs, Sample, make_pairs
@@ -93,11 +94,8 @@ def distil(
     pairs = make_pairs(
         sample, top=options.top, negatives=options.negatives, teacher_temperature=options.teacher_temperature
     )
-    order = np.random.default_rng(options.seed).permutation(len(pairs))
-    kept = round(options.held_out * len(pairs))
-    if not 0 < kept < len(pairs):
-        raise ModelError(f"{len(pairs)} queries are too few to hold out {options.held_out:.0%} of them")
-    held_out, training = pairs.rows(order[:kept]), pairs.rows(order[kept:])
+    kept = _held_out(sample.own, options)
+    held_out, training = pairs.rows(np.flatnonzero(kept)), pairs.rows(np.flatnonzero(~kept))
     run = _Run(sample, training=training, held_out=held_out, options=options)
     losses = run.train(
         Checkpoint(checkpoint, _fingerprint(sample, options)) if checkpoint else None, on_progress
@@ -228,6 +226,17 @@ class _Run:
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
+
+
+def _held_out(own: Codes, options: DistillationOptions) -> NDArray[np.bool_]:
+    """Which queries are held out: all that were made from one document, so that what is tuned on them is unseen."""
+    alone = own.max(initial=0) + 1 + np.arange(len(own))
+    groups = np.unique(np.where(own >= 0, own, alone), return_inverse=True)[1]
+    number = int(groups.max(initial=-1)) + 1
+    kept = np.random.default_rng(options.seed).random(number)[groups] < options.held_out
+    if not 0 < kept.sum() < len(kept):
+        raise ModelError(f"{len(own)} queries are too few to hold out {options.held_out:.0%} of them")
+    return kept
 
 
 def _tuned(decoder: Decoder, sample: Sample, held_out: Pairs) -> TunedWeight:

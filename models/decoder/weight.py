@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.decoder.decoder import Nodes
 from models.decoder.levels import Codes, Floats
@@ -30,26 +31,30 @@ class TunedWeight:
 
 
 def tune_weight(geometry: Floats, learned: Floats, *, answers: Codes, sizes: Codes) -> TunedWeight:
-    """The w of geometry + w · log p that opens the most answers.
+    """The w of geometry + w · log p: the least whose recall is within a standard error of the best one's.
 
+    The least, because real queries may be less like the held-out ones than these are like those of the training:
+    geometry holds for all of them.
     geometry, learned: scores of all leaves, (n, L). answers: rows of the leaves that hold each exact answer,
     (n, top, c), -1 for none. sizes: documents in each leaf, copies included, (L,).
     """
     spread = float(geometry.std(axis=1).mean())
     budget = OPENED_LEAVES * float(sizes.mean())
-    recalls = [
-        found_within(
-            geometry + np.float32(step * spread) * learned, answers=answers, sizes=sizes, budget=budget
-        )
-        for step in _WEIGHTS
+    weights = [step * spread for step in _WEIGHTS]
+    shares = [
+        found_within(geometry + np.float32(weight) * learned, answers=answers, sizes=sizes, budget=budget)
+        for weight in weights
     ]
+    recalls = [float(each.mean()) for each in shares]
     best = int(np.argmax(recalls))
-    return TunedWeight(_WEIGHTS[best] * spread, recalls[best], recalls[0])
+    enough = recalls[best] - float(shares[best].std()) / math.sqrt(len(geometry))
+    chosen = next(number for number, recall in enumerate(recalls) if recall >= enough)
+    return TunedWeight(weights[chosen], recalls[chosen], recalls[0])
 
 
-def found_within(scores: Floats, *, answers: Codes, sizes: Codes, budget: float) -> float:
-    """The share of answers in the best leaves by score, opened until they hold `budget` documents."""
-    hits = 0.0
+def found_within(scores: Floats, *, answers: Codes, sizes: Codes, budget: float) -> NDArray[np.float64]:
+    """The share of each query's answers in its best leaves, opened until they hold `budget` documents, (n,)."""
+    shares = []
     for start in range(0, len(scores), _CHUNK):
         part = slice(start, start + _CHUNK)
         order = np.argsort(-scores[part], axis=1, kind="stable")
@@ -57,8 +62,8 @@ def found_within(scores: Floats, *, answers: Codes, sizes: Codes, budget: float)
         opened = np.zeros(order.shape, dtype=bool)
         np.put_along_axis(opened, order, before < budget, axis=1)
         inside = np.take_along_axis(opened[:, None, :], np.maximum(answers[part], 0), axis=2)
-        hits += float((inside & (answers[part] >= 0)).any(axis=2).mean(axis=1).sum())
-    return hits / len(scores)
+        shares.append((inside & (answers[part] >= 0)).any(axis=2).mean(axis=1))
+    return np.concatenate(shares)
 
 
 def tune_sharpness(
