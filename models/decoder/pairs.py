@@ -77,43 +77,54 @@ class Pairs:
         return Pairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def make_pairs(sample: Sample, *, top: int, negatives: int, teacher_temperature: float) -> Pairs:
-    """Search all queries exactly and read off the leaves of what is found.
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest documents of each query, best first: their inner products and rows, both (m, k)."""
 
-    A document of the best `top` weighs softmax(score / (teacher_temperature · spread of the top's scores)), shared
-    by its leaves; the next `negatives` documents give the hard negatives. Costs m · n · d multiplications.
-    Raises ModelError when the sample has fewer documents than that.
+    scores: Floats
+    rows: Codes
+
+
+def exact_neighbours(sample: Sample, *, k: int) -> Neighbours:
+    """Search all queries exactly, which costs m · n · d multiplications.
+
+    Raises ModelError when the sample has no more documents than that.
     """
-    wanted = top + negatives
-    if len(sample.documents) <= wanted:
-        raise ModelError(f"{wanted} neighbours need more than {len(sample.documents)} documents")
+    if len(sample.documents) <= k:
+        raise ModelError(f"{k} neighbours need more than {len(sample.documents)} documents")
     queries = np.ascontiguousarray(sample.queries, dtype=np.float32)
     documents = np.ascontiguousarray(sample.documents, dtype=np.float32)
-    scores, found = _search(queries, documents, sample, wanted)
+    itself = int(sample.queries_are_documents)
+    scores, rows = faiss.knn(queries, documents, k + itself, metric=faiss.METRIC_INNER_PRODUCT)
+    return _without_itself(sample, scores, rows) if itself else Neighbours(scores, rows)
+
+
+def _without_itself(sample: Sample, scores: Floats, rows: Codes) -> Neighbours:
+    itself = rows == sample.own[:, None]
+    itself[~itself.any(axis=1), -1] = True  # equals came before it: the last one goes
+    shape = len(rows), rows.shape[1] - 1
+    return Neighbours(scores[~itself].reshape(shape), rows[~itself].reshape(shape))
+
+
+def make_pairs(sample: Sample, neighbours: Neighbours, *, top: int, teacher_temperature: float) -> Pairs:
+    """Read off the leaves of what was found for each query.
+
+    A document of the best `top` weighs softmax(score / (teacher_temperature · spread of the top's scores)), shared
+    by its leaves; those after them give the hard negatives.
+    """
     paths = rows_of(sample.paths, sample.leaves)
-    answers = paths[found[:, :top]]
-    targets, weights = _targets(answers, _shares(scores[:, :top], teacher_temperature))
-    own = np.where(sample.own >= 0, sample.own, found[:, 0])
+    answers = paths[neighbours.rows[:, :top]]
+    targets, weights = _targets(answers, _shares(neighbours.scores[:, :top], teacher_temperature))
+    own = np.where(sample.own >= 0, sample.own, neighbours.rows[:, 0])
     return Pairs(
-        queries=queries,
-        documents=documents[own],
+        queries=np.ascontiguousarray(sample.queries, dtype=np.float32),
+        documents=np.ascontiguousarray(sample.documents[own], dtype=np.float32),
         targets=targets,
         weights=weights,
         own=np.where(sample.own[:, None] >= 0, paths[sample.own], -1),
-        negatives=_negatives(paths[found[:, top:], 0], targets),
+        negatives=_negatives(paths[neighbours.rows[:, top:], 0], targets),
         answers=answers,
     )
-
-
-def _search(queries: Floats, documents: Floats, sample: Sample, k: int) -> tuple[Floats, Codes]:
-    if not sample.queries_are_documents:
-        scores, found = faiss.knn(queries, documents, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, found
-    scores, found = faiss.knn(queries, documents, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    # The place of the own document, or the last one where it is not among them.
-    itself = found == sample.own[:, None]
-    itself[~itself.any(axis=1), -1] = True
-    return scores[~itself].reshape(-1, k), found[~itself].reshape(-1, k)
 
 
 def _shares(scores: Floats, temperature: float) -> Floats:

@@ -20,7 +20,7 @@ from models.decoder.decoder import Decoder, DecoderDescription
 from models.decoder.levels import Codes, tree_levels
 from models.decoder.losses import LossWeights, Paths, PathScores, contrast, cross_entropy, misalignment
 from models.decoder.network import DecoderNetwork, begin_as_geometry, to_onnx
-from models.decoder.pairs import Pairs, Sample, make_pairs
+from models.decoder.pairs import Neighbours, Pairs, Sample, exact_neighbours, make_pairs
 from models.decoder.scores import path_log_probabilities
 from models.decoder.weight import TunedWeight, tune_sharpness, tune_weight
 from streams.errors import ModelError
@@ -82,18 +82,20 @@ def distil(
     epoch: int,
     stamp: str,
     options: DistillationOptions | None = None,
+    neighbours: Neighbours | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Distilled:
     """Train a decoder for the tree of this epoch and for queries of this encoder.
 
     Repeatable for a seed on a CPU. With a checkpoint, a run that was killed goes on after its last whole epoch and
-    ends as if it had not been. Uses CUDA where there is one. Raises ModelError when the sample is too small.
+    ends as if it had not been. neighbours: what a search found, `options.top + options.negatives` documents a
+    query; exact search is done when there are none, which takes longest for a large sample. Uses CUDA where there
+    is one. Raises ModelError when the sample is too small.
     """
     options = options or DistillationOptions()
-    pairs = make_pairs(
-        sample, top=options.top, negatives=options.negatives, teacher_temperature=options.teacher_temperature
-    )
+    neighbours = neighbours or exact_neighbours(sample, k=options.top + options.negatives)
+    pairs = make_pairs(sample, neighbours, top=options.top, teacher_temperature=options.teacher_temperature)
     kept = _held_out(sample.own, options)
     held_out, training = pairs.rows(np.flatnonzero(kept)), pairs.rows(np.flatnonzero(~kept))
     run = _Run(sample, training=training, held_out=held_out, options=options)

@@ -31,7 +31,7 @@ class TunedWeight:
 
 
 def tune_weight(geometry: Floats, learned: Floats, *, answers: Codes, sizes: Codes) -> TunedWeight:
-    """The w of geometry + w · log p: the least whose recall is within a standard error of the best one's.
+    """The w of geometry + w · log p: the least that is within a standard error of the best.
 
     The least, because real queries may be less like the held-out ones than these are like those of the training:
     geometry holds for all of them.
@@ -45,11 +45,14 @@ def tune_weight(geometry: Floats, learned: Floats, *, answers: Codes, sizes: Cod
         found_within(geometry + np.float32(weight) * learned, answers=answers, sizes=sizes, budget=budget)
         for weight in weights
     ]
-    recalls = [float(each.mean()) for each in shares]
-    best = int(np.argmax(recalls))
-    enough = recalls[best] - float(shares[best].std()) / math.sqrt(len(geometry))
-    chosen = next(number for number, recall in enumerate(recalls) if recall >= enough)
-    return TunedWeight(weights[chosen], recalls[chosen], recalls[0])
+    best = max(shares, key=np.mean)
+    chosen = next(number for number, each in enumerate(shares) if _is_no_worse(each, best))
+    return TunedWeight(weights[chosen], float(shares[chosen].mean()), float(shares[0].mean()))
+
+
+def _is_no_worse(shares: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    lost = best - shares
+    return bool(lost.mean() <= lost.std() / math.sqrt(len(lost)))
 
 
 def found_within(scores: Floats, *, answers: Codes, sizes: Codes, budget: float) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.codebooks import fit_codebook
 from models.decoder.levels import rows_of
 from models.decoder.losses import LossWeights
-from models.decoder.pairs import Sample, make_pairs
+from models.decoder.pairs import Pairs, Sample, exact_neighbours, make_pairs
 from models.decoder.scores import path_log_probabilities
 from models.decoder.training import DistillationOptions, Distilled, Progress, distil
 from models.encoders.base import TextPart, unit_rows
@@ -68,6 +68,10 @@ def distilled(names: Names) -> Distilled:
 
 def _few(sample: Sample, count: int = 600) -> Sample:
     return replace(sample, queries=sample.queries[:count], own=sample.own[:count])
+
+
+def _pairs(sample: Sample, *, top: int, negatives: int) -> Pairs:
+    return make_pairs(sample, exact_neighbours(sample, k=top + negatives), top=top, teacher_temperature=1.0)
 
 
 def _recall(names: Names, scores: NDArray[np.float32]) -> float:
@@ -176,7 +180,7 @@ def test_each_term_of_the_loss_can_be_used_alone(names: Names, term: str):
 
 def test_targets_are_the_leaves_of_the_exact_answers(names: Names):
     sample = _few(names.sample, 40)
-    pairs = make_pairs(sample, top=TOP, negatives=20, teacher_temperature=1.0)
+    pairs = _pairs(sample, top=TOP, negatives=20)
     for row in range(40):
         scores = sample.documents @ sample.queries[row]
         order = np.argsort(-scores, kind="stable")
@@ -202,7 +206,7 @@ def test_a_document_that_asks_does_not_answer_itself(names: Names):
         documents, names.sample.paths[:300], names.sample.leaves, names.sample.centroids,
         queries=documents[:50], own=np.arange(50), queries_are_documents=True,
     )  # fmt: skip
-    pairs = make_pairs(sample, top=3, negatives=5, teacher_temperature=1.0)
+    pairs = _pairs(sample, top=3, negatives=5)
     scores = documents[:50] @ documents.T
     scores[np.arange(50), np.arange(50)] = -np.inf
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :3]
@@ -212,7 +216,7 @@ def test_a_document_that_asks_does_not_answer_itself(names: Names):
 
 def test_a_query_without_a_document_of_its_own_has_no_path_of_its_own(names: Names):
     sample = replace(_few(names.sample, 30), own=np.full(30, -1))
-    pairs = make_pairs(sample, top=TOP, negatives=20, teacher_temperature=1.0)
+    pairs = _pairs(sample, top=TOP, negatives=20)
     assert (pairs.own == -1).all()
     best = np.argmax(sample.queries @ sample.documents.T, axis=1)
     assert np.array_equal(pairs.documents, sample.documents[best])
@@ -235,7 +239,7 @@ def test_a_document_in_two_leaves_shares_its_weight_between_them():
         own=np.array([0]),
         queries_are_documents=True,
     )
-    pairs = make_pairs(sample, top=1, negatives=3, teacher_temperature=1.0)
+    pairs = _pairs(sample, top=1, negatives=3)
     assert dict(zip(pairs.targets[0].tolist(), pairs.weights[0].tolist())) == {1: 0.5, 3: 0.5}
 
 
@@ -243,9 +247,8 @@ def test_arrays_that_do_not_fit_together_are_named(names: Names):
     with pytest.raises(ModelError, match=r"own is \(3,\), not"):
         replace(names.sample, own=np.zeros(3, np.int64))
     with pytest.raises(ModelError, match="need more than 20 documents"):
-        make_pairs(
-            replace(_few(names.sample, 5), documents=names.sample.documents[:20], paths=names.sample.paths[:20]),
-            top=10, negatives=30, teacher_temperature=1.0,
-        )  # fmt: skip
+        exact_neighbours(
+            replace(names.sample, documents=names.sample.documents[:20], paths=names.sample.paths[:20]), k=40
+        )
     with pytest.raises(ModelError, match="too few to hold out"):
         distil(_few(names.sample, 2), epoch=1, stamp="test", options=SMALL)
