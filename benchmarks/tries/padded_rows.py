@@ -29,44 +29,49 @@ class PaddedRows:
 
     def __init__(self, codes: Codes, level_sizes: tuple[int, ...]) -> None:
         self._level_sizes = level_sizes
-        self._build(np.sort(packed(codes, level_sizes)))
+        self._keys = np.sort(packed(codes, level_sizes))  # to build again; not counted as memory of the trie
+        self._tables = _Tables(self._keys, level_sizes)
 
     def insert(self, codes: Codes) -> None:
-        keys = np.concatenate([self._keys, packed(codes, self._level_sizes)])
-        self._build(np.sort(keys))
-
-    def _build(self, keys: NDArray[np.int64]) -> None:
-        self._keys = keys  # kept to build again; not counted as memory of the trie
-        prefixes = [keys]
-        for size in self._level_sizes[:0:-1]:
-            prefixes.insert(0, np.unique(prefixes[0] // size))
-        first, second = self._level_sizes[:2]
-        dense = np.full((first, second), _NOWHERE, dtype=np.int64)
-        dense.reshape(-1)[prefixes[1]] = np.arange(len(prefixes[1]))
-        self._first = torch.from_numpy((dense >= 0).any(axis=1))
-        self._second = torch.from_numpy(dense)
-        self._rows = [
-            _Rows(prefixes[level - 1], prefixes[level], self._level_sizes[level])
-            for level in range(2, len(prefixes))
-        ]
+        self._keys = np.sort(np.concatenate([self._keys, packed(codes, self._level_sizes)]))
+        self._tables = _Tables(self._keys, self._level_sizes)
 
     def decode(self, scores: Scores, *, beam: int) -> Codes:
+        trie = self._tables  # an insert beside this puts others in their place
         tables = [torch.from_numpy(table) for table in scores]
-        totals, first = _best(torch.where(self._first, tables[0], -torch.inf), beam)
-        allowed = self._second[first]  # (queries, beams, codes of the second level)
+        totals, first = _best(torch.where(trie.first, tables[0], -torch.inf), beam)
+        allowed = trie.second[first]  # (queries, beams, codes of the second level)
         candidates = torch.where(allowed >= 0, tables[1][:, None], -torch.inf) + totals[:, :, None]
         totals, places = _best(candidates.flatten(1), beam)
         codes = [first.gather(1, places // allowed.shape[2]), places % allowed.shape[2]]
         nodes = allowed.flatten(1).gather(1, places)
-        for table, rows in zip(tables[2:], self._rows, strict=True):
+        for table, rows in zip(tables[2:], trie.rows, strict=True):
             totals, parents, found, nodes = rows.step(table, nodes, totals, beam)
             codes = [*(code.gather(1, parents) for code in codes), found]
         return _padded(torch.stack(codes, dim=2), totals, beam)
 
     @property
     def nbytes(self) -> int:
-        tables = [self._first, self._second, *(table for rows in self._rows for table in rows.tables)]
+        trie = self._tables
+        tables = [trie.first, trie.second, *(table for rows in trie.rows for table in rows.tables)]
         return sum(table.nbytes for table in tables)
+
+
+class _Tables:
+    """Of the first level which codes there are, of the second the node of each code, of the others their rows."""
+
+    def __init__(self, keys: NDArray[np.int64], level_sizes: tuple[int, ...]) -> None:
+        prefixes = [keys]
+        for size in level_sizes[:0:-1]:
+            prefixes.insert(0, np.unique(prefixes[0] // size))
+        dense = np.full(level_sizes[:2], _NOWHERE, dtype=np.int64)
+        dense.reshape(-1)[prefixes[1]] = np.arange(len(prefixes[1]))
+        self.first = torch.from_numpy((dense >= 0).any(axis=1))
+        self.second = torch.from_numpy(dense)
+        self.rows = [
+            _Rows(prefixes[level - 1], prefixes[level], level_sizes[level])
+            for level in range(2, len(prefixes))
+        ]
 
 
 class _Rows:

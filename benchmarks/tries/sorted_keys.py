@@ -42,38 +42,29 @@ class SortedKeys:
         self._keys = np.insert(self._keys, np.searchsorted(self._keys, keys), keys)
 
     def decode(self, scores: Scores, *, beam: int) -> Codes:
+        keys = self._keys  # an insert beside this puts another array in its place
         found = np.full((len(scores[0]), beam, len(scores)), -1, dtype=np.int64)
         for query in range(len(found)):
             beams = _Beams(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32))
             for level in range(len(scores)):
-                beams = self._step(beams, scores[level][query], level, beam)
+                beams = self._step(keys, beams, scores[level][query], level, beam)
             found[query, : len(beams.prefixes)] = unpacked(beams.prefixes, self._level_sizes)
         return found
 
-    def _step(self, beams: _Beams, row: NDArray[np.float32], level: int, beam: int) -> _Beams:
+    def _step(
+        self, keys: NDArray[np.int64], beams: _Beams, row: NDArray[np.float32], level: int, beam: int
+    ) -> _Beams:
         size = self._level_sizes[level]
         span = int(np.prod(self._level_sizes[level + 1 :], dtype=np.int64))
-        starts = np.searchsorted(self._keys, beams.prefixes * size * span)
-        ends = np.searchsorted(self._keys, (beams.prefixes + 1) * size * span)
+        starts = np.searchsorted(keys, beams.prefixes * size * span)
+        ends = np.searchsorted(keys, (beams.prefixes + 1) * size * span)
         looks = _Looks(row, beam)
         prefixes, totals = [], []
         for prefix, total, start, end in zip(beams.prefixes, beams.totals, starts, ends, strict=True):
-            codes = self._children(int(prefix) * size, self._keys[start:end], looks, span)
+            codes = _children(int(prefix) * size, keys[start:end], looks, span)
             prefixes.append(prefix * size + codes)
             totals.append(total + row[codes])
         return _best(np.concatenate(prefixes), np.concatenate(totals), beam)
-
-    def _children(self, first: int, keys: NDArray[np.int64], looks: _Looks, span: int) -> NDArray[np.int64]:
-        """Codes below a prefix, at least its `beam` best. `keys`: the ids below it; `first`: its first child."""
-        found = np.empty(0, dtype=np.int64)
-        for codes in looks:
-            if len(keys) <= len(codes):
-                return np.asarray(np.unique(keys // span) - first)
-            at = np.minimum(np.searchsorted(keys, (first + codes) * span), len(keys) - 1)
-            found = codes[keys[at] // span == first + codes]
-            if len(found) >= looks.beam:
-                break
-        return found
 
     @property
     def nbytes(self) -> int:
@@ -99,6 +90,19 @@ class _Looks:
     def _best(self, look: int) -> NDArray[np.int64]:
         size = len(self._row)
         return np.arange(size) if look >= size else np.argpartition(self._row, size - look)[size - look :]
+
+
+def _children(first: int, keys: NDArray[np.int64], looks: _Looks, span: int) -> NDArray[np.int64]:
+    """Codes below a prefix, at least its `beam` best. `keys`: the ids below it; `first`: its first child."""
+    found = np.empty(0, dtype=np.int64)
+    for codes in looks:
+        if len(keys) <= len(codes):
+            return np.asarray(np.unique(keys // span) - first)
+        at = np.minimum(np.searchsorted(keys, (first + codes) * span), len(keys) - 1)
+        found = codes[keys[at] // span == first + codes]
+        if len(found) >= looks.beam:
+            break
+    return found
 
 
 def _best(prefixes: NDArray[np.int64], totals: NDArray[np.float32], beam: int) -> _Beams:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,18 @@ def test_made_ids_are_different_and_within_their_levels():
 def test_made_scores_are_log_probabilities():
     for table in made_scores(3, seed=2):
         np.testing.assert_allclose(np.exp(table).sum(axis=1), 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("decoder", [Live, PaddedRows, SortedKeys], ids=lambda each: each.__name__)
+def test_a_search_beside_inserts_finds_only_ids_that_are_put_in(decoder):
+    ids = made_ids(3_000, seed=7, level_sizes=SIZES)
+    known = set(map(tuple, ids.tolist()))
+    scores = made_scores(1, seed=8, level_sizes=SIZES)
+    trie = decoder(ids[:500], SIZES)
+    feeder = threading.Thread(target=lambda: [trie.insert(ids[at : at + 1]) for at in range(500, 3_000)])
+    feeder.start()
+    while feeder.is_alive():
+        found = [tuple(row) for row in trie.decode(scores, beam=10)[0].tolist()]
+        assert len(set(found)) == 10
+        assert known.issuperset(found)
+    feeder.join()
