@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpus
-from benchmarks.index import HELD_BACK, opened
+from benchmarks.index import HELD_BACK, index_folder, opened
 from benchmarks.peers.process import PeerError
 from benchmarks.peers.registry import PEERS
 from benchmarks.tables import keep, markdown
@@ -32,34 +32,37 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--folder", type=Path, default=corpus.FOLDER, help="of corpus and indexes (default %(default)s)"
     )
+    parser.add_argument("--rows", type=int, help=f"the first ones (default: all but {HELD_BACK:,} to insert)")
     parser.add_argument("--probes", type=int, default=200, help="rows asked for (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/freshness.json")
     options = parser.parse_args(list(arguments))
-    first = len(corpus.load(options.folder).vectors) - HELD_BACK
+    rows = options.rows or len(corpus.load(options.folder).vectors) - HELD_BACK
     figures: dict[str, Any] = {}
     for name in options.engines:
-        if not (options.folder / "indexes" / f"{name}.built.json").exists():
-            print(f"{name}: no index; trieflow bench index --build --engines {name}", flush=True)
+        if not (index_folder(options.folder, rows) / f"{name}.built.json").exists():
+            print(
+                f"{name}: no index; trieflow bench index --build --rows {rows} --engines {name}", flush=True
+            )
             continue
         try:
-            figures[name] = _one(name, options, first)
+            figures[name] = _one(name, options, rows)
         except PeerError as error:
             figures[name] = {"error": str(error)}
             print(f"{name}: {error}", flush=True)
     _print(figures)
     if options.keep:
-        print(f"kept in {keep('freshness', 'visible', figures)}")
+        print(f"kept in {keep('freshness', f'{rows} rows', figures)}")
 
 
-def _one(name: str, options: argparse.Namespace, first: int) -> dict[str, Any]:
-    with opened(name, options.folder) as process:
+def _one(name: str, options: argparse.Namespace, rows: int) -> dict[str, Any]:
+    with opened(name, options.folder, rows=rows) as process:
         efforts = process.about["efforts"]
         effort = efforts[len(efforts) // 2]
         process.ask(
             "search", effort=effort, first=0, count=200, nearest=10, most_s=5.0
         )  # reads what is on disk
         load = {"inserts_s": INSERTS_S, "queries_s": QUERIES_S, "most_s": 20.0}
-        answer = process.ask("fresh", first=first, probes=options.probes, effort=effort, **load)
+        answer = process.ask("fresh", first=rows, probes=options.probes, effort=effort, **load)
     return {
         "name": process.about["name"],
         "visible_by": process.about["visible_by"],

@@ -23,7 +23,7 @@ from benchmarks import corpus
 from benchmarks.index_growth import grow
 from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.peers.registry import PEERS
-from benchmarks.recall import cheapest_at, nearest_below, reached_within, recall_of
+from benchmarks.recall import cheapest_at, reached_within, recall_of
 from benchmarks.tables import keep, markdown
 from streams.settings import Settings
 
@@ -44,13 +44,13 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         figures = grow(whole, options.engines, folder=options.folder / "growing", rounds=options.rounds)
         part = "growth"
     else:
-        rows = len(whole.vectors) - HELD_BACK
+        rows = options.rows or len(whole.vectors) - HELD_BACK
         built = {name: _build(name, options, rows) for name in options.engines}
         if options.build:
             return
         figures = _measure(whole, rows, {name: b for name, b in built.items() if "error" not in b}, options)
         figures["not_available"] = {name: b["error"] for name, b in built.items() if "error" in b}
-        part = "recall against cost"
+        part = f"{rows} rows"
     if options.keep:
         print(f"kept in {keep('index', part, figures)}")
 
@@ -64,6 +64,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--build", action="store_true", help="only build what is missing")
     parser.add_argument("--grow", action="store_true", help="drift and deletes instead")
+    parser.add_argument("--rows", type=int, help=f"the first ones (default: all but {HELD_BACK:,} to insert)")
     parser.add_argument(
         "--queries", type=int, default=500, help="at each operating point (default %(default)s)"
     )
@@ -77,7 +78,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _build(name: str, options: argparse.Namespace, rows: int) -> dict[str, Any]:
     """Build an index where there is none; what building took is kept beside it."""
-    indexes = options.folder / "indexes"
+    indexes = index_folder(options.folder, rows)
     indexes.mkdir(exist_ok=True)
     note, folder = indexes / f"{name}.built.json", indexes / name
     if note.exists():
@@ -94,6 +95,11 @@ def _build(name: str, options: argparse.Namespace, rows: int) -> dict[str, Any]:
     pace = rows / built["seconds"]
     print(f"{name}: {built['seconds']:,.0f} s, {pace:,.0f} rows/s, {built['disk_mb']:,.0f} MB on disk")
     return built
+
+
+def index_folder(corpus_folder: Path, rows: int) -> Path:
+    """Where the indexes of the first `rows` rows are kept."""
+    return corpus_folder / f"indexes-{rows}"
 
 
 @contextmanager
@@ -115,9 +121,10 @@ def engine(
 
 
 @contextmanager
-def opened(name: str, corpus_folder: Path, *, threads: int | None = None) -> Iterator[PeerProcess]:
+def opened(name: str, corpus_folder: Path, *, rows: int, threads: int | None = None) -> Iterator[PeerProcess]:
     """An engine with its index open: with a copy of it, for some engines write into what they open."""
-    kept, copy = corpus_folder / "indexes" / name, corpus_folder / "indexes" / f"{name}.open"
+    indexes = index_folder(corpus_folder, rows)
+    kept, copy = indexes / name, indexes / f"{name}.open"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(kept, copy)
     try:
@@ -158,9 +165,13 @@ def _measure(
     whole: corpus.Corpus, rows: int, built: dict[str, dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"rows": rows, "engines": {}}
-    exact = nearest_below(whole.neighbours, rows, NEAREST)
+    exact = corpus.exact_neighbours(
+        np.array(whole.vectors[:rows]), whole.queries[: options.queries], count=NEAREST
+    )
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(opened(name, options.folder, threads=1)) for name in built}
+        processes = {
+            name: stack.enter_context(opened(name, options.folder, rows=rows, threads=1)) for name in built
+        }
         for name, process in processes.items():
             process.ask("one_core")
             figures["engines"][name] = {**process.about, "build": built[name]}

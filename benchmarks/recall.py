@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -15,21 +14,6 @@ def recall_of(found: Sequence[Sequence[int]], exact: NDArray[np.integer]) -> flo
     """The share of `exact` (queries, k) that is among what was found; queries beyond `found` do not count."""
     right = sum(len(set(rows) & set(wanted)) for rows, wanted in zip(found, exact.tolist(), strict=False))
     return float(right / (len(found) * exact.shape[1]))
-
-
-def nearest_below(neighbours: NDArray[np.int32], rows: int, count: int) -> NDArray[np.int32]:
-    """The `count` nearest of the first `rows` rows, from longer lists (queries, k) over more rows, best first.
-
-    Raises:
-        ValueError: a list is too short to tell.
-    """
-    below = neighbours < rows
-    if int(below.sum(axis=1).min()) < count:
-        raise ValueError(
-            f"the lists of {neighbours.shape[1]} neighbours are too short for {count} of {rows} rows"
-        )
-    places = np.argsort(~below, axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(neighbours, places, axis=1)
 
 
 def reached_within(points: Sequence[Mapping[str, float]], milliseconds: float) -> float | None:

@@ -87,10 +87,11 @@ def _nodes(ids: NDArray[np.int64]) -> list[int]:
 
 def _made(ids: NDArray[np.int64], *, with_dictionary: bool) -> dict[str, TrieDecoder]:
     from benchmarks.tries.dictionary import DictionaryTrie
+    from benchmarks.tries.live_trie import Live
     from benchmarks.tries.padded_rows import PaddedRows
     from benchmarks.tries.sorted_keys import SortedKeys
 
-    kinds: list[Callable[..., TrieDecoder]] = [PaddedRows, SortedKeys]
+    kinds: list[Callable[..., TrieDecoder]] = [Live, PaddedRows, SortedKeys]
     if with_dictionary:
         kinds.append(DictionaryTrie)
     made: dict[str, TrieDecoder] = {}

@@ -48,6 +48,10 @@ class Peer(Protocol):
         """What its documentation asks for before inserted rows are found; nothing where that is at once."""
         ...
 
+    def beside(self) -> None:
+        """What the engine would do in the background by now; called after each insert, its time is kept apart."""
+        ...
+
     def tidy(self) -> None:
         """What the documentation asks for after many changes: merging, indexing of what is scanned until then."""
         ...

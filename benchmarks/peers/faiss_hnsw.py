@@ -47,5 +47,8 @@ class FaissHnsw:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         """Nothing to do."""

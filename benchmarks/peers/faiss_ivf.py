@@ -56,5 +56,8 @@ class FaissIvf:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         """Nothing to do: the lists stay as trained."""

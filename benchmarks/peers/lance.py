@@ -46,6 +46,9 @@ class Lance:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         self._table.optimize()
 

@@ -61,5 +61,8 @@ class Milvus:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         self._rows.flush()

@@ -141,12 +141,13 @@ class _Server:
     def insert(self, first: int, count: int, a_call: int, most_s: float) -> dict[str, Any]:
         """Rows first ..., until `most_s` have passed, three calls at least."""
         taken: list[float] = []
-        at = first
+        beside, at = 0.0, first
         while at < first + count and (len(taken) < 3 or sum(taken) < most_s):
             vectors = np.array(self._vectors[at : min(at + a_call, first + count)])
             taken.append(_seconds(lambda at=at, vectors=vectors: self._put(at, vectors)))  # type: ignore[misc]
+            beside += _seconds(self._peer.beside)
             at += len(vectors)
-        return {"seconds": taken, "inserted": at - first}
+        return {"seconds": taken, "inserted": at - first, "beside": beside}
 
     def _put(self, first: int, vectors: np.ndarray) -> None:
         self._peer.insert(first, vectors)

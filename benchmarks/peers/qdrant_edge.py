@@ -55,6 +55,9 @@ class QdrantEdge:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         self._shard.optimize()
 

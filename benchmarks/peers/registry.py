@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from benchmarks.peers.contract import Peer
 
 PEERS = {
+    "trieflow-generative": "trieflow_generative:Generative",
     "faiss-hnsw": "faiss_hnsw:FaissHnsw",
     "faiss-ivf": "faiss_ivf:FaissIvf",
     "usearch-int8": "usearch_hnsw:UsearchInt8",

@@ -62,5 +62,8 @@ class Scann:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         """`rebalance` trains all anew, a minute or more: not part of the figures."""

@@ -48,6 +48,9 @@ class UsearchInt8:
     def make_visible(self) -> None:
         """At once."""
 
+    def beside(self) -> None:
+        """Nothing that it does not do by itself."""
+
     def tidy(self) -> None:
         """Nothing to do: places of rows that were taken out are used again."""
 

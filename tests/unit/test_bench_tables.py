@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.recall import cheapest_at, nearest_below, reached_within, recall_of
+from benchmarks.recall import cheapest_at, reached_within, recall_of
 from benchmarks.tables import figure, keep, markdown
 from benchmarks.timing import Timing, in_turns, timed_calls
 
@@ -80,10 +80,3 @@ def test_operating_points_are_read_by_time_and_by_recall():
     assert reached_within(POINTS, 0.1) is None
     assert cheapest_at(POINTS, 0.95) == 0.8
     assert cheapest_at(POINTS, 0.999) is None
-
-
-def test_neighbours_among_fewer_rows_are_those_left_of_the_longer_list():
-    lists = np.array([[9, 1, 8, 0, 2], [3, 7, 2, 1, 9]], dtype=np.int32)
-    assert nearest_below(lists, 5, 2).tolist() == [[1, 0], [3, 2]]
-    with pytest.raises(ValueError, match="too short"):
-        nearest_below(lists, 2, 3)

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from benchmarks.tries.live_trie import Live
 from benchmarks.tries.made_ids import LEVEL_SIZES, made_ids, made_scores, packed, unpacked
 from benchmarks.tries.padded_rows import PaddedRows
 from benchmarks.tries.sorted_keys import SortedKeys
@@ -28,7 +29,7 @@ def naive(ids: set[tuple[int, ...]], scores, beam: int) -> list[list[tuple[int, 
 
 
 def decoders():
-    made = [PaddedRows, SortedKeys]
+    made = [Live, PaddedRows, SortedKeys]
     try:
         from benchmarks.tries.dictionary import DictionaryTrie
 
