@@ -20,6 +20,7 @@ from agents.content_store import ContentStore
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
+from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
@@ -103,7 +104,16 @@ class Searcher:
             stamp=description.stamp,
             checkpoint=checkpoints.folder,
         )
-        self._searching = Searching(self._settings, encoder=description, index=self._index, shard=self._shard)
+        self._lexical = LexicalPath(
+            self._settings, self._settings.role_folder(ROLE) / "lexical", index=self._index, shard=self._shard
+        )
+        self._searching = Searching(
+            self._settings,
+            encoder=description,
+            index=self._index,
+            shard=self._shard,
+            lexical=self._lexical.index,
+        )
         self._codebooks = CodebookLog(
             self._settings, store, stamp=description.stamp, keeper=IndexTrees(self._index)
         )
@@ -145,6 +155,7 @@ class Searcher:
         self._codebooks.start()
         self._models.start()
         fill(self._index, self._shard, stamp=self._encoding.description.stamp)
+        self._lexical.start()
         self._index.activate(0)
         self._replica.start()
         self._switch_epoch()
@@ -159,11 +170,13 @@ class Searcher:
         self._codebooks.stop()
         self._models.stop()
         self._outbox.close()
+        self._lexical.close()
         self._shard.close()
 
     def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
         stamp = self._encoding.description.stamp
         self._index.apply(live_changes(records, stamp=stamp, timestamps=timestamps))
+        self._lexical.take(records)
         self._index.repair(REPAIRS_PER_RECORD * len(records))
         newest_ms = max(timestamps.values(), default=0)
         if newest_ms:
@@ -207,7 +220,7 @@ class Searcher:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
         health = self._worker.health
         while True:
-            for follower in (self._replica, self._codebooks, self._models):
+            for follower in (self._replica, self._codebooks, self._models, self._lexical):
                 if follower.failure is not None:
                     self.runtime.crash(follower.failure)
                     return
@@ -216,6 +229,7 @@ class Searcher:
             )
             health.set_detail("documents", len(self._index))
             health.set_detail("vectors", self._index.rows)
+            health.set_detail("behind", self._searching.behind())
             health.set_detail("epoch", self._index.active_epoch)
             self._switch_epoch()
             await self._in_thread(self._use_model)
@@ -260,6 +274,7 @@ class Searcher:
         return outgoing
 
     async def _answered(self, ask: Ask, started: float) -> list[Outgoing]:
+        self._searching.check(ask.query)
         await self._wait_for_replica(ask)
         vectors = await self._vectors(ask)
         encoded = time.perf_counter()
@@ -334,6 +349,7 @@ class Searcher:
             epoch=found.epoch,
             codebook_offset=codebook_offset,
             fresh_to=self._replica.fresh_to(),
+            behind=self._searching.behind() or None,
             newest_document_age_ms=None if newest is None else round((time.time() - newest) * 1_000, 1),
             took_ms={stage: round(seconds * 1_000, 3) for stage, seconds in took.items()},
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,22 +14,28 @@ from pyroaring import BitMap
 
 from agents.codebook_log import Codebooks
 from models.decoder.decoder import Decoder
+from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.centroid_tree import Learned
 from state.filters import parse_filter
+from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
 from state.generative import GenerativePath, Probability
+from state.lexical import LexicalIndex
 from state.live_index import LiveIndex, ScoredDocument, in_numbers
 from state.shard import Shard
 from state.vector_rows import Calibration, QueryArrays, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
-from streams.events.queries import Hit, Query, SearchMode
+from streams.events.queries import Hit, Query
 from streams.semantic_id import SemanticId
 from streams.settings import SearchSettings, Settings
 
 Vector = NDArray[np.float32]
 Slots = NDArray[np.int64]
 PartKind = Literal["text", "image"]
+LEXICAL_THREADS = 4
+_NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
+_NO_SCORES: Vector = np.empty(0, dtype=np.float32)
 _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
 
 
@@ -47,7 +54,7 @@ class Found:
     """What a search gives: hits, the path that found them, and seconds by stage."""
 
     hits: list[Hit]
-    mode: SearchMode
+    mode: Path
     epoch: int
     seconds: Mapping[str, float]
 
@@ -78,21 +85,18 @@ class _Asked:
     arrays: QueryArrays
     direction: Vector
     allowed: BitMap | None
-    mode: SearchMode
+    path: Path
     epoch: int
     learned: Learned | None
 
 
-@dataclass
-class _Scored:
-    """One candidate with what its score is made of."""
+@dataclass(frozen=True)
+class _Candidates:
+    """Documents that any path found: slots (n,), exact vector scores (n,), what raw features changed in these."""
 
-    document: ScoredDocument
-    raw: float = 0.0
-
-    @property
-    def score(self) -> float:
-        return self.document.score + self.raw
+    slots: Slots
+    scores: Vector
+    raw: Vector
 
 
 @dataclass
@@ -110,13 +114,22 @@ class Searching:
     """Searches the live index of one process. Thread-safe; it never waits for the writer."""
 
     def __init__(
-        self, settings: Settings, *, encoder: EncoderDescription, index: LiveIndex, shard: Shard
+        self,
+        settings: Settings,
+        *,
+        encoder: EncoderDescription,
+        index: LiveIndex,
+        shard: Shard,
+        lexical: LexicalIndex,
     ) -> None:
         self._settings: SearchSettings = settings.search
         self._exact_up_to = settings.index.exact_up_to
         self._encoder = encoder
         self._index = index
         self._shard = shard
+        self._lexical = lexical
+        self._weights = FusionWeights()
+        self._words = ThreadPoolExecutor(LEXICAL_THREADS, thread_name_prefix="lexical")
         self._serving: Serving | None = None
 
     def use(self, serving: Serving | None) -> None:
@@ -124,27 +137,32 @@ class Searching:
         self._serving = serving
 
     def search(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> Found:
-        """Answer a query whose parts are encoded. Raises DataError: `bad_filter`, `unsupported_mode`."""
+        """Answer a query that was checked and whose parts are encoded."""
         stages = _Stages()
         with self._index.reading():
             asked = self._asked(query, vectors, codebooks)
-            path = self._index.active_path() if asked.mode == "generative" else None
-            slots = self._generated(asked, path) if path is not None else self._exact(asked)
+            words = self._words.submit(self._by_words, asked)
+            path = self._index.active_path() if asked.path == "generative" else None
+            slots = self._by_vectors(asked, path)
             stages.done("generate" if path is not None else "dense")
-            scored = self._best(asked, slots)
-            self._rerank(scored, asked)
-            scored.sort(key=lambda s: (-s.score, s.document.document_id))
+            lexical = words.result()
+            stages.done("lexical")
+            found = self._scored(asked, np.union1d(slots, lexical.slots))
             stages.done("resolve")
-            shown = scored[: query.top_k]
-            probabilities = self._probabilities(asked, path, shown)
-            hits = [
-                self._hit(asked, each, position, probability)
-                for position, (each, probability) in enumerate(
-                    zip(shown, probabilities, strict=True), start=1
-                )
-            ]
+            hits = self._hits(asked, path, found, lexical)
         stages.done("fuse")
-        return Found(hits, asked.mode, asked.epoch, stages.seconds)
+        return Found(hits, asked.path, asked.epoch, stages.seconds)
+
+    def check(self, query: Query) -> None:
+        """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
+        if query.filter:
+            parse_filter(query.filter)
+        if query.mode == "lexical" and not _words(query):
+            raise DataError("schema", "mode lexical needs a part with a text", field="mode")
+
+    def behind(self) -> dict[str, int]:
+        """By path, changes that it has not taken in yet; only those that are behind."""
+        return {"lexical": self._lexical.behind} if self._lexical.behind else {}
 
     def like(self, document_id: str) -> tuple[PartKind, Vector, Vector | None]:
         """Kind, vector and raw features of a stored document. Raises DataError `unknown_document`."""
@@ -168,8 +186,8 @@ class Searching:
         epoch = self._index.active_epoch or 0
         weights = np.array([v.weight for v in vectors], dtype=np.float32)
         direction = weights @ np.stack([v.vector for v in vectors]) / np.abs(weights).sum()
-        mode = self._mode(query.mode, has_tree=epoch in codebooks.trees)
-        serving = self._serving if mode == "generative" else None
+        path = self._path(query, has_tree=epoch in codebooks.trees)
+        serving = self._serving if path == "generative" else None
         allowed = self._index.passing(checked) if checked else None
         return _Asked(
             query=query,
@@ -178,18 +196,18 @@ class Searching:
             arrays=scoring.arrays(self._index.dimension),
             direction=direction,
             allowed=self._without_asked(query, allowed),
-            mode=mode,
+            path=path,
             epoch=epoch,
             learned=serving.learned(direction) if serving and serving.epoch == epoch else None,
         )
 
-    def _mode(self, wanted: SearchMode, *, has_tree: bool) -> SearchMode:
+    def _path(self, query: Query, *, has_tree: bool) -> Path:
+        wanted = query.mode
         if wanted == "lexical":
-            raise DataError("unsupported_mode", "lexical search is not there yet; use auto", field="mode")
-        if wanted == "auto":
-            wanted = "dense" if len(self._index) <= self._exact_up_to else "generative"
+            return "lexical"
+        walks = wanted == "generative" or (wanted == "auto" and len(self._index) > self._exact_up_to)
         # Below the first fitted tree there is nothing to generate: ids exist, meanings do not.
-        return "dense" if wanted == "generative" and not has_tree else wanted
+        return "generative" if walks and has_tree else "dense"
 
     def _without_asked(self, query: Query, allowed: BitMap | None) -> BitMap | None:
         """A document is not an answer to "like this document"."""
@@ -216,6 +234,20 @@ class Searching:
     def _shortlist(self, asked: _Asked) -> int:
         return max(2 * asked.query.top_k, self._settings.shortlist)
 
+    def _by_words(self, asked: _Asked) -> RankedList:
+        """What the words of the query find; nothing for pictures, and in modes that name another path."""
+        text = _words(asked.query)
+        if not text or asked.query.mode not in ("auto", "lexical"):
+            return RankedList("lexical", _NO_SLOTS, _NO_SCORES)
+        slots, scores = self._lexical.search(text, self._shortlist(asked), allowed=asked.allowed)
+        return RankedList("lexical", slots, scores)
+
+    def _by_vectors(self, asked: _Asked, path: GenerativePath | None) -> Slots:
+        if asked.path == "lexical":
+            return _NO_SLOTS
+        few = asked.allowed is not None and len(asked.allowed) <= self._exact_up_to
+        return self._exact(asked) if path is None or few else self._generated(asked, path)
+
     def _exact(self, asked: _Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through."""
         among = None if asked.allowed is None else in_numbers(asked.allowed)
@@ -224,9 +256,7 @@ class Searching:
         return slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]]
 
     def _generated(self, asked: _Asked, path: GenerativePath) -> Slots:
-        """The best of the leaves that the beam opens; few allowed documents are all scored instead."""
-        if asked.allowed is not None and len(asked.allowed) <= self._exact_up_to:
-            return self._exact(asked)
+        """The best of the leaves that the beam opens."""
         found = path.search(
             self._index.rows_arrays,
             asked.arrays,
@@ -240,54 +270,84 @@ class Searching:
         )
         return found.slots
 
-    def _best(self, asked: _Asked, slots: Slots) -> list[_Scored]:
-        """Candidates with their exact scores; those that are gone by now are left out."""
+    def _scored(self, asked: _Asked, slots: Slots) -> _Candidates:
+        """Exact scores of what any path found; documents that are gone by now are left out."""
         parts = self._index.parts(asked.arrays, slots)
         scores = asked.arrays.weights @ parts
         there = ~np.isnan(scores)
-        most = max(asked.query.top_k, self._settings.shortlist)
-        return [_Scored(document) for document in self._index.top(slots[there], scores[there], most)]
-
-    def _rerank(self, scored: Sequence[_Scored], asked: _Asked) -> None:
-        """Pictures are compared with pictures by raw features, in place of the joint vector's part."""
+        slots, scores, parts = slots[there], scores[there], parts[:, there]
+        raw = np.zeros(len(slots), dtype=np.float32)
         calibration = self._encoder.calibration.get("image>raw")
-        if calibration is None or not scored or all(v.raw is None for v in asked.vectors):
-            return
-        slots = np.array([s.document.slot for s in scored], dtype=np.int64)
-        parts = self._index.parts(asked.arrays, slots)
-        for number, query_vector in enumerate(asked.vectors):
-            if query_vector.raw is None:
+        if calibration is not None and any(vector.raw is not None for vector in asked.vectors):
+            best = np.argsort(-scores, kind="stable")[: self._settings.shortlist]
+            raw[best] = self._raw(asked, slots[best], parts[:, best], calibration)
+        return _Candidates(slots, scores + raw, raw)
+
+    def _raw(self, asked: _Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
+        """Pictures are compared with pictures by raw features, in place of the joint vector's part (p, n)."""
+        change = np.zeros(len(slots), dtype=np.float32)
+        for number, vector in enumerate(asked.vectors):
+            if vector.raw is None:
                 continue
-            for candidate, joint in zip(scored, parts[number].tolist(), strict=True):
-                best = self._raw_product(candidate.document.document_id, query_vector.raw)
-                if best is not None and not np.isnan(joint):
+            for i, slot in enumerate(slots.tolist()):
+                document_id = self._index.document_id(slot)
+                best = None if document_id is None else self._raw_product(document_id, vector.raw)
+                if best is not None:
                     value = (best - calibration.mean) / calibration.spread
-                    candidate.raw += query_vector.weight * (value - joint)
+                    change[i] += vector.weight * (value - parts[number, i])
+        return change
 
     def _raw_product(self, document_id: str, raw: Vector) -> float | None:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
         return max((float(row.astype(np.float32) @ raw) for row in rows), default=None)
 
-    def _probabilities(
-        self, asked: _Asked, path: GenerativePath | None, shown: Sequence[_Scored]
-    ) -> Sequence[Probability | None]:
-        if path is None:
-            return [None] * len(shown)
-        slots = [each.document.slot for each in shown]
-        return path.probabilities(
-            self._index.rows_arrays, asked.arrays, asked.direction, slots, learned=asked.learned
-        )
+    def _hits(
+        self, asked: _Asked, path: GenerativePath | None, found: _Candidates, lexical: RankedList
+    ) -> list[Hit]:
+        """The best by what all paths say together."""
+        order = np.argsort(-found.scores, kind="stable")
+        lists = [lexical]
+        if asked.path != "lexical":
+            lists.append(RankedList(asked.path, found.slots[order], found.scores[order]))
+        fused = fuse(lists, self._weights, len(found.slots))
+        shown = self._index.top(fused.slots, fused.scores.astype(np.float32), asked.query.top_k)
+        probabilities: Sequence[Probability | None] = [None] * len(shown)
+        if path is not None:
+            slots = [document.slot for document in shown]
+            probabilities = path.probabilities(
+                self._index.rows_arrays, asked.arrays, asked.direction, slots, learned=asked.learned
+            )
+        raw = dict(zip(found.slots.tolist(), found.raw.tolist(), strict=True))
+        rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
+        return [
+            self._hit(
+                asked,
+                document,
+                position=position,
+                parts=_parts(fused, rows[document.slot], raw.get(document.slot, 0.0), asked.path),
+                probability=probability,
+            )
+            for position, (document, probability) in enumerate(
+                zip(shown, probabilities, strict=True), start=1
+            )
+        ]
 
-    def _hit(self, asked: _Asked, scored: _Scored, position: int, probability: Probability | None) -> Hit:
-        document_id = scored.document.document_id
-        packed = self._index.id_of(scored.document.slot, asked.epoch)
-        stored = self._shard.document(document_id)
-        parts = {asked.mode: scored.document.score} | ({"raw": scored.raw} if scored.raw else {})
+    def _hit(
+        self,
+        asked: _Asked,
+        document: ScoredDocument,
+        *,
+        position: int,
+        parts: dict[str, float],
+        probability: Probability | None,
+    ) -> Hit:
+        packed = self._index.id_of(document.slot, asked.epoch)
+        stored = self._shard.document(document.document_id)
         explain = asked.query.explain
         return Hit(
-            document_id=document_id,
+            document_id=document.document_id,
             semantic_id=None if packed is None else str(SemanticId.unpacked(packed)),
-            score=scored.score,
+            score=sum(parts.values()),
             position=position,
             probability=None if probability is None else probability.product,
             parts=parts if explain else None,
@@ -297,6 +357,20 @@ class Searching:
             tags=(list(stored.tags) or None) if stored else None,
             image=stored.image if stored else None,
         )
+
+
+def _words(query: Query) -> str:
+    """The texts of a query that are asked for."""
+    return " ".join(part.text for part in query.parts if part.text is not None and part.weight > 0)
+
+
+def _parts(fused: Fused, row: int, raw: float, path: Path) -> dict[str, float]:
+    """What each path gave to a document; raw features have a part of their own."""
+    parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
+    if raw:
+        parts[path] = parts.get(path, 0.0) - raw
+        parts["raw"] = raw
+    return parts
 
 
 def _levels(probability: Probability) -> list[float]:

@@ -214,6 +214,10 @@ class LiveIndex:
         ]
         return sorted(found, key=lambda hit: (-hit.score, hit.document_id))[:k]
 
+    def items(self) -> Iterator[tuple[int, str]]:
+        """(slot, document id) of all live documents."""
+        return iter(self._table)
+
     def slot_of(self, document_id: str) -> int | None:
         """The slot of a document."""
         return self._table.slot_of(document_id)

@@ -20,7 +20,7 @@ ErrorCode = Literal[
     "not_json", "schema", "too_large", "too_deep", "wrong_partition", "bad_key", "empty_document",
     "unsupported_modality", "unsupported_format", "undecodable_image", "image_too_large", "unreachable",
     "forbidden_address", "timeout", "bad_stamp", "stale_version", "unknown_document", "expired", "not_yet",
-    "bad_filter", "bad_reply_to", "incompatible_model", "unsupported_mode", "unknown_type", "internal",
+    "bad_filter", "bad_reply_to", "incompatible_model", "unknown_type", "internal",
 ]  # fmt: skip
 ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 

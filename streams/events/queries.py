@@ -146,8 +146,10 @@ class Result(Event):
     """How far `assignments` was read; partitions without any record are left out."""
     newest_document_age_ms: float | None = None
     """Age in milliseconds of the newest document that came in since this searcher started."""
+    behind: dict[str, int] | None = None
+    """By path, documents that it has not taken in yet; a path that is up to date is left out."""
     took_ms: dict[str, float] | None = None
-    """Milliseconds by stage (`encode`, `generate`, `resolve` or `dense`, `fuse`) and in `total`."""
+    """Milliseconds by stage (`encode`, `generate` or `dense`, `lexical`, `resolve`, `fuse`) and in `total`."""
     error: ErrorDetail | None = None
     """Why there is no answer."""
 

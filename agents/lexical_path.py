@@ -1,0 +1,102 @@
+"""The words of all documents, kept beside the replica: filled at the start, then fed with records of the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from agents.assignment_log import read_log_record
+from state.lexical import LexicalChange, LexicalDocument, LexicalIndex, LexicalRemoval
+from state.live_index import LiveIndex
+from state.records import LogRecord
+from state.shard import Shard
+from streams.records import read_batches
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+_BATCH = 1_024
+
+
+class LexicalPath:
+    """Feeds a lexical index. `start` comes when the live index is filled and the replica does not run yet."""
+
+    def __init__(self, settings: Settings, folder: Path, *, index: LiveIndex, shard: Shard) -> None:
+        """Raises StateError when the folder cannot be opened."""
+        self._settings = settings
+        self._live = index
+        self._shard = shard
+        self.index = LexicalIndex(folder)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why it takes in nothing more, if so."""
+        return self.index.failure
+
+    def start(self) -> None:
+        """Bring it to where the shard is: from the log where it is little, from the shard where it is all."""
+        started = time.perf_counter()
+        self.index.attach((document_id, slot) for slot, document_id in self._live.items())
+        positions = self._shard.positions()
+        reached = self.index.positions
+        is_new = not reached
+        if is_new:
+            self._fill()
+            self.index.apply([], positions=positions)
+        else:
+            for partition, end in positions.items():
+                self._read(partition, start=reached.get(partition, 0), end=end)
+        seconds = round(time.perf_counter() - started, 3)
+        log.info("lexical path filled", from_shard=is_new, changes=self.index.behind, seconds=seconds)
+
+    def take(self, records: Sequence[LogRecord]) -> None:
+        """Take in records of the log that the live index has taken in."""
+        positions = {record.partition: record.offset + 1 for record in records}
+        self.index.apply(list(self._changes(records)), positions=positions)
+
+    def close(self) -> None:
+        self.index.close()
+
+    def _changes(self, records: Sequence[LogRecord]) -> Iterator[LexicalChange]:
+        for record in records:
+            slot = self._live.slot_of(record.key)
+            if record.tombstone is not None:
+                yield LexicalRemoval(record.key)
+            elif record.assignment is not None and slot is not None:  # else it is removed in this batch
+                given = record.assignment
+                yield LexicalDocument(
+                    record.key,
+                    slot,
+                    title=given.title,
+                    text=given.text,
+                    tags=given.tags,
+                    language=given.language,
+                )
+
+    def _fill(self) -> None:
+        documents = self._stored()
+        while batch := list(islice(documents, _BATCH)):
+            self.index.apply(batch, positions={})
+
+    def _stored(self) -> Iterator[LexicalDocument]:
+        for document_id, _, stored, _ in self._shard.documents():
+            slot = self._live.slot_of(document_id)
+            if slot is not None:
+                yield LexicalDocument(
+                    document_id,
+                    slot,
+                    title=stored.title,
+                    text=stored.text,
+                    tags=stored.tags,
+                    language=stored.language,
+                )
+
+    def _read(self, partition: int, *, start: int, end: int) -> None:
+        """What was written between its last commit and the end of the work before."""
+        topic = self._settings.topic("assignments")
+        for batch in read_batches(self._settings, topic=topic, partition=partition, start=start, end=end):
+            self.take([read_log_record(record) for record in batch])
