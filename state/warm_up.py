@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from state.dense.index import compile_dense
 from state.field_numbers import compile_numbers
 from state.field_texts import compile_texts
 from state.live_index import LiveDocument, LiveIndex, Removal
@@ -18,6 +19,7 @@ def warm_up() -> None:
     """Run everything that is compiled once, on an index of its own. From the disk it is read in a second or two."""
     compile_numbers()
     compile_texts()
+    compile_dense()
     index = LiveIndex(_DIMENSION)
     index.activate(_EPOCH)
     path = index.path(_EPOCH)

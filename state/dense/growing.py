@@ -22,8 +22,8 @@ from state.dense.graph import (
     new_scratch,
 )
 from state.dense.linking import new_room, place
-from state.dense.readers import Readers
 from state.dense.unlinking import mend
+from state.readers import Readers, Retired
 
 _MENDED_AT = 0.05
 """Share of nodes that must be removed before the lists are mended: walks pass through them until then."""
@@ -61,7 +61,7 @@ class GrowingGraph:
         self._free: list[int] = []
         self._leaving: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._mended = 0
-        self._left_at: int | None = None
+        self._left: Retired[NDArray[np.int64]] = Retired(self.readers)
 
     def __len__(self) -> int:
         """Nodes that are neither removed nor free."""
@@ -111,9 +111,9 @@ class GrowingGraph:
 
     def mend(self, most: int) -> bool:
         """Mend up to `most` lists, if enough nodes are removed. Returns whether there is more to do."""
-        if self._left_at is not None:
-            if self.readers.gone_before(self._left_at):
-                self._free_left()
+        if len(self._left):
+            for nodes in self._left.free():
+                self._use_again(nodes)
             return True
         if not len(self._leaving) and not self._begin():
             return False
@@ -124,7 +124,8 @@ class GrowingGraph:
         scratches.append(scratch)
         self._mended = last
         if last == self.used:
-            self._left_at = self.readers.moment()
+            self._left.add(self._leaving)
+            self._leaving = self._leaving[:0]
         return True
 
     def _begin(self) -> bool:
@@ -137,14 +138,13 @@ class GrowingGraph:
         self._replace_landmarks(np.flatnonzero(slots >= 0))
         return True
 
-    def _free_left(self) -> None:
+    def _use_again(self, nodes: NDArray[np.int64]) -> None:
         graph = self.walkable.graph
-        graph.links[self._leaving, 0] = 0
-        graph.slots[self._leaving] = HIDDEN
-        self._free.extend(self._leaving.tolist())
+        graph.links[nodes, 0] = 0
+        graph.slots[nodes] = HIDDEN
+        self._free.extend(nodes.tolist())
         with self._lock:
-            self.removed -= len(self._leaving)
-        self._leaving, self._left_at = self._leaving[:0], None
+            self.removed -= len(nodes)
 
     # -- landmarks: a random sample of about sqrt(n) nodes ------------------------------------------------
 

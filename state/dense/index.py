@@ -107,22 +107,14 @@ class DenseIndex:
         check_vectors([query], self.dimension)
         if allowed is not None and not len(allowed):
             allowed = _NOTHING
-        entered = self._graph.readers.enter()
-        walkable = self._graph.walkable
-        scratch = walkable.take_scratch()
+        numbers = np.ascontiguousarray(query, dtype=np.float32)
+        among = _EVERY if allowed is None else allowed
         found, scores = np.empty(k, dtype=np.int32), np.empty(k, dtype=np.float32)
-        count = find(
-            walkable.graph,
-            walkable.landmarks,
-            np.ascontiguousarray(query, dtype=np.float32),
-            max(expansion, k),
-            _EVERY if allowed is None else allowed,
-            scratch,
-            found,
-            scores,
-        )
-        self._graph.readers.leave(entered)
-        walkable.scratches.append(scratch)
+        with self._graph.readers.reading():
+            graph, landmarks, scratches = walkable = self._graph.walkable
+            scratch = walkable.take_scratch()
+            count = find(graph, landmarks, numbers, max(expansion, k), among, scratch, found, scores)
+            scratches.append(scratch)
         return found[:count].astype(np.int64), scores[:count]
 
     def upkeep(self, most: int) -> bool:
@@ -228,3 +220,13 @@ def _slots_now(parts: Snapshot, slots: NDArray[np.int32], identities: NDArray[np
         live = (parts.slots >= 0) & (identities[at] == saved)
         held[live] = slots[at[live]]
     return held
+
+
+def compile_dense() -> None:
+    """Run everything that is compiled once, so that the first document and query need not wait for it."""
+    index = DenseIndex(8, capacity=8)
+    for slot, vector in enumerate(np.eye(8, dtype=np.float32)):
+        index.put(slot, [vector], identity=slot, version=index.version(slot))
+    index.remove(0)
+    index.upkeep(8)
+    index.search(np.ones(8, dtype=np.float32), 1, expansion=1)

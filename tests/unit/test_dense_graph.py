@@ -159,10 +159,9 @@ def test_nodes_wait_for_the_walk_that_may_hold_them_before_they_are_used_again()
     index = filled(clustered(200))
     for slot in range(100):
         index.remove(slot)
-    entered = index._graph.readers.enter()
-    for _ in range(100):
-        index.upkeep(50)
-    assert (graph_of(index).slots[:200] == LEAVING).sum() == 100
-    index._graph.readers.leave(entered)
+    with index._graph.readers.reading():
+        for _ in range(100):
+            index.upkeep(50)
+        assert (graph_of(index).slots[:200] == LEAVING).sum() == 100
     mend(index)
     assert (graph_of(index).slots[:200] == LEAVING).sum() == 0
