@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PEERS = {
     "trieflow-generative": "trieflow_generative:Generative",
+    "trieflow-dense": "trieflow_dense:TrieflowDense",
     "faiss-hnsw": "faiss_hnsw:FaissHnsw",
     "faiss-ivf": "faiss_ivf:FaissIvf",
     "usearch-int8": "usearch_hnsw:UsearchInt8",

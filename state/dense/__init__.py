@@ -1,6 +1,7 @@
 """The dense path: a graph of near neighbours that is searched while it changes.
 
-`DenseIndex` answers, `DenseFollower` keeps it up with the documents. May import `streams` and `state.compiled` and `state.readers`.
+`DenseIndex` answers, `DenseFollower` keeps it up with the documents. May import `streams`, `state.compiled` and
+`state.readers`.
 Read first: `index.py`, then `graph.py` (searching), `linking.py` and `unlinking.py` (changing).
 """
 

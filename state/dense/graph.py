@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.compiled import compiled
-from state.dense.nibbles import HALF_SQUARE, halved, middle_of, product
+from state.dense.nibbles import HALF_SQUARE, Node, halved, middle_of, product
 from state.dense.prefetch import prefetch
 
 WIDTH = 64
@@ -150,8 +150,9 @@ def walk(
     trail, nodes, nearness = scratch.trail, scratch.nodes, scratch.nearness
     expanded, answers = scratch.expanded, scratch.answers
     size, answered, following, scored = 0, 0, 0, 0
-    seen = _nearest_landmarks(landmarks, target, trail)
-    mark(scratch.visited, trail, seen)
+    seen = 0
+    for start in range(_nearest_landmarks(landmarks, target, trail)):
+        seen = _visit(trail[start], scratch.visited, trail, seen)  # two landmarks may be one node
     while True:
         for t in range(scored, seen):
             node = np.int64(trail[t])
@@ -215,14 +216,23 @@ def _visit_links(
     codes, weights, links = graph.codes, graph.weights, graph.links
     for k in range(1, links[node, 0] + 1):
         other = np.int64(links[node, k])
-        bit = np.uint8(1 << (other & 7))
-        if not visited[other >> 3] & bit:
-            visited[other >> 3] |= bit
-            trail[seen] = other
-            seen += 1
+        before = seen
+        seen = _visit(other, visited, trail, seen)
+        if seen > before:
             prefetch(codes, other)
             prefetch(weights, other)
     return seen
+
+
+@compiled
+def _visit(node: Node, visited: NDArray[np.uint8], trail: NDArray[np.int32], seen: int) -> int:
+    """Add a node to the trail unless it was visited; returns the length of the trail."""
+    bit = np.uint8(1 << (node & 7))
+    if visited[node >> 3] & bit:
+        return seen
+    visited[node >> 3] |= bit
+    trail[seen] = node
+    return seen + 1
 
 
 @compiled

@@ -138,6 +138,14 @@ def test_few_allowed_documents_are_found_as_well_as_many() -> None:
     assert np.mean(share) > 0.95
 
 
+def test_nothing_is_missed_where_two_landmarks_are_one_node() -> None:
+    vectors = clustered(60)
+    index = filled(vectors)
+    landmarks = index._graph.landmarks
+    index._graph._set_landmark(1, int(landmarks[0]))
+    assert sorted(index.search(vectors[0], 60, expansion=60)[0].tolist()) == list(range(60))
+
+
 def test_nothing_leads_to_a_free_node_while_documents_come_and_go() -> None:
     vectors, random = clustered(4000), np.random.default_rng(4)
     index = DenseIndex(DIMENSION, capacity=8)
