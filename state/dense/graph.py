@@ -25,6 +25,9 @@ MOST_LINKS = WIDTH - 1
 HIDDEN, REMOVED, LEAVING = -1, -2, -3
 """In place of a slot: not answered (yet), removed, removed and being unlinked. The last two get no new links."""
 MOST_LANDMARKS = 4096
+FLAGS, ANSWERS = 2, 2
+"""A node stands in a pool shifted by two bits; the upper one says that it may be answered."""
+_EXPANDED = 1
 _STARTS = 4
 _LONGEST_POOL = 4096
 _MOST_VISITED = 1 << 16
@@ -63,10 +66,8 @@ class Scratch(NamedTuple):
 
     visited: NDArray[np.uint8]  # (capacity / 8 + 1,) a bit for each node
     trail: NDArray[np.int32]  # (_MOST_VISITED,)
-    nodes: NDArray[np.int32]  # (_LONGEST_POOL,) the pool, nearest first
+    pool: NDArray[np.int32]  # (_LONGEST_POOL,) nearest first: 4 * node + ANSWERS + _EXPANDED
     nearness: NDArray[np.float32]  # (_LONGEST_POOL,)
-    expanded: NDArray[np.bool_]  # (_LONGEST_POOL,)
-    answers: NDArray[np.bool_]  # (_LONGEST_POOL,)
 
 
 def new_graph(capacity: int, half: int) -> Graph:
@@ -93,10 +94,8 @@ def new_scratch(capacity: int) -> Scratch:
     return Scratch(
         visited=np.zeros(capacity // 8 + 1, dtype=np.uint8),
         trail=np.zeros(_MOST_VISITED, dtype=np.int32),
-        nodes=np.zeros(_LONGEST_POOL, dtype=np.int32),
+        pool=np.zeros(_LONGEST_POOL, dtype=np.int32),
         nearness=np.zeros(_LONGEST_POOL, dtype=np.float32),
-        expanded=np.zeros(_LONGEST_POOL, dtype=np.bool_),
-        answers=np.zeros(_LONGEST_POOL, dtype=np.bool_),
     )
 
 
@@ -117,8 +116,8 @@ def find(
     size = walk(graph, landmarks, target, expansion, allowed, scratch)
     count = 0
     for at in range(size):
-        slot = graph.slots[scratch.nodes[at]]
-        if not scratch.answers[at] or slot < 0:  # removed since the walk met it
+        slot = graph.slots[scratch.pool[at] >> FLAGS]
+        if not scratch.pool[at] & ANSWERS or slot < 0:  # removed since the walk met it
             continue
         known = False
         for k in range(count):
@@ -147,8 +146,7 @@ def walk(
     """
     codes, weights, slots = graph.codes, graph.weights, graph.slots
     numbers, middle, pull = target.numbers, target.middle, target.pull
-    trail, nodes, nearness = scratch.trail, scratch.nodes, scratch.nearness
-    expanded, answers = scratch.expanded, scratch.answers
+    trail, pool, nearness = scratch.trail, scratch.pool, scratch.nearness
     size, answered, following, scored = 0, 0, 0, 0
     seen = 0
     for start in range(_nearest_landmarks(landmarks, target, trail)):
@@ -163,22 +161,22 @@ def walk(
             answer = _may_answer(slots[node], allowed)
             if size == _LONGEST_POOL:
                 size -= 1
-                answered -= answers[size]
-            at = _make_place(near, size, nodes, nearness, expanded, answers)
-            nodes[at], nearness[at], expanded[at], answers[at] = node, near, False, answer
+                answered -= (pool[size] & ANSWERS) != 0
+            at = _make_place(near, size, pool, nearness)
+            pool[at], nearness[at] = node << FLAGS | (ANSWERS if answer else 0), near
             size += 1
             answered += answer
             following = min(following, at)
             while answered > expansion:
                 size -= 1
-                answered -= answers[size]
+                answered -= (pool[size] & ANSWERS) != 0
         scored = seen
-        while following < size and expanded[following]:
+        while following < size and pool[following] & _EXPANDED:
             following += 1
         if following >= size or seen + MOST_LINKS > _MOST_VISITED:
             break
-        expanded[following] = True
-        seen = _visit_links(graph, nodes[following], scratch.visited, trail, seen)
+        seen = _visit_links(graph, pool[following] >> FLAGS, scratch.visited, trail, seen)
+        pool[following] |= _EXPANDED
     unmark(scratch.visited, trail, seen)
     return size
 
@@ -191,19 +189,11 @@ def _may_answer(slot: int, allowed: NDArray[np.bool_]) -> bool:
 
 
 @compiled
-def _make_place(
-    near: np.float32,
-    size: int,
-    nodes: NDArray[np.int32],
-    nearness: NDArray[np.float32],
-    expanded: NDArray[np.bool_],
-    answers: NDArray[np.bool_],
-) -> int:
+def _make_place(near: np.float32, size: int, pool: NDArray[np.int32], nearness: NDArray[np.float32]) -> int:
     """Move what is farther than `near` by one place; returns the place that is free."""
     at = size
     while at > 0 and nearness[at - 1] < near:
-        nodes[at], nearness[at] = nodes[at - 1], nearness[at - 1]
-        expanded[at], answers[at] = expanded[at - 1], answers[at - 1]
+        pool[at], nearness[at] = pool[at - 1], nearness[at - 1]
         at -= 1
     return at
 

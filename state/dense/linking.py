@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.compiled import compiled
-from state.dense.graph import HIDDEN, MOST_LINKS, Graph, Landmarks, Scratch, Target, walk
+from state.dense.graph import FLAGS, HIDDEN, MOST_LINKS, Graph, Landmarks, Scratch, Target, walk
 from state.dense.nibbles import HALF_SQUARE, decode, encode, halved, middle_of, product
 
 MOST_CANDIDATES = 1024
@@ -73,8 +73,9 @@ def settle(
     size = walk(graph, landmarks, target, expansion, np.empty(0, dtype=np.bool_), scratch)
     count = 0
     for at in range(min(size, MOST_CANDIDATES)):
-        if graph.slots[scratch.nodes[at]] >= HIDDEN and scratch.nodes[at] != node:
-            room.candidates[count], room.nearness[count] = scratch.nodes[at], scratch.nearness[at]
+        other = scratch.pool[at] >> FLAGS
+        if graph.slots[other] >= HIDDEN and other != node:
+            room.candidates[count], room.nearness[count] = other, scratch.nearness[at]
             count += 1
     relink(graph, node, count, 0, MOST_LINKS, False, room)
     for k in range(1, graph.links[node, 0] + 1):
