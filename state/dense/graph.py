@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state.compiled import compiled
-from state.dense.nibbles import HALF_SQUARE, Node, halved, middle_of, product
-from state.dense.prefetch import prefetch
+from state.compiled import Scalar, compiled, prefetch
+from state.dense.nibbles import HALF_SQUARE, halved, middle_of, product
 
 WIDTH = 64
 """Numbers of a row of links (256 bytes): how many there are, then the linked nodes."""
@@ -29,6 +28,7 @@ FLAGS, ANSWERS = 2, 2
 """A node stands in a pool shifted by two bits; the upper one says that it may be answered."""
 _EXPANDED = 1
 _STARTS = 4
+_CACHE_LINE = 64
 _LONGEST_POOL = 4096
 _MOST_VISITED = 1 << 16
 
@@ -209,13 +209,14 @@ def _visit_links(
         before = seen
         seen = _visit(other, visited, trail, seen)
         if seen > before:
-            prefetch(codes, other)
-            prefetch(weights, other)
+            for column in range(0, codes.shape[1], _CACHE_LINE):
+                prefetch(codes, other, column)
+            prefetch(weights, other, 0)
     return seen
 
 
 @compiled
-def _visit(node: Node, visited: NDArray[np.uint8], trail: NDArray[np.int32], seen: int) -> int:
+def _visit(node: Scalar, visited: NDArray[np.uint8], trail: NDArray[np.int32], seen: int) -> int:
     """Add a node to the trail unless it was visited; returns the length of the trail."""
     bit = np.uint8(1 << (node & 7))
     if visited[node >> 3] & bit:

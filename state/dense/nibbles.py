@@ -11,11 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from state.compiled import compiled
+from state.compiled import Scalar, compiled
 
 STEP, HALF_SQUARE = 0, 1
 """Columns of the weights of rows: the step, and half the squared length of the vector."""
-Node = int | np.int64
 _MIDDLE = np.float32(7.5)
 _CLIP = np.float32(0.8)
 """Numbers beyond this share of a row's largest are held as the outermost level: the rest get finer levels."""
@@ -40,7 +39,7 @@ def halved(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @compiled
 def encode(
-    numbers: NDArray[np.float32], codes: NDArray[np.uint8], weights: NDArray[np.float32], node: Node
+    numbers: NDArray[np.float32], codes: NDArray[np.uint8], weights: NDArray[np.float32], node: Scalar
 ) -> None:
     """Hold a vector, given as (2, half), in row `node`."""
     largest = np.float32(0.0)
@@ -62,7 +61,7 @@ def encode(
 
 @compiled
 def decode(
-    codes: NDArray[np.uint8], weights: NDArray[np.float32], node: Node, numbers: NDArray[np.float32]
+    codes: NDArray[np.uint8], weights: NDArray[np.float32], node: Scalar, numbers: NDArray[np.float32]
 ) -> None:
     """Write the vector that row `node` holds to `numbers` (2, half)."""
     step = weights[node, STEP]
@@ -86,7 +85,7 @@ def middle_of(numbers: NDArray[np.float32]) -> np.float32:
 def product(
     codes: NDArray[np.uint8],
     weights: NDArray[np.float32],
-    node: Node,
+    node: Scalar,
     numbers: NDArray[np.float32],
     middle: np.float32,
 ) -> np.float32:
