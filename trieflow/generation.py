@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from state.trie import LiveTrie
 
 if TYPE_CHECKING:
     import torch
+
+Numbers = NDArray[np.int64]
 
 
 class LiveTrieLogitsProcessor:
@@ -54,11 +57,12 @@ class LiveTrieLogitsProcessor:
         masked[at] = scores[at]
         return masked
 
-    def _allowed(self, path: np.ndarray) -> np.ndarray:
+    def _allowed(self, path: Numbers) -> Numbers:
         """The tokens that may follow a path."""
         level = len(path)
         if level < self._trie.depth:
             codes, _ = self._trie.children((path - self._first_tokens[:level]).tolist())
             if len(codes):
-                return codes + self._first_tokens[level]
+                tokens: Numbers = codes + self._first_tokens[level]
+                return tokens
         return np.array([self._end_token], dtype=np.int64)
