@@ -17,6 +17,7 @@ from agents import crash_points
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
 from agents.codebook_log import CodebookLog
 from agents.content_store import ContentStore
+from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
@@ -32,7 +33,7 @@ from agents.trees import IndexTrees
 from agents.worker import Worker
 from models.encoders.base import Part, TextPart
 from state.live_documents import fill, live_changes
-from state.live_index import LiveIndex
+from state.live_index import LiveIndex, Removal
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
@@ -107,12 +108,19 @@ class Searcher:
         self._lexical = LexicalPath(
             self._settings, self._settings.role_folder(ROLE) / "lexical", index=self._index, shard=self._shard
         )
+        self._dense = DenseFeed(
+            self._settings,
+            self._settings.role_folder(ROLE) / "dense",
+            index=self._index,
+            stamp=description.stamp,
+        )
         self._searching = Searching(
             self._settings,
             encoder=description,
             index=self._index,
             shard=self._shard,
             lexical=self._lexical.index,
+            dense=self._dense,
         )
         self._codebooks = CodebookLog(
             self._settings, store, stamp=description.stamp, keeper=IndexTrees(self._index)
@@ -154,7 +162,8 @@ class Searcher:
         started = time.perf_counter()
         self._codebooks.start()
         self._models.start()
-        fill(self._index, self._shard, stamp=self._encoding.description.stamp)
+        fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
+        self._dense.load()
         self._lexical.start()
         self._index.activate(0)
         self._replica.start()
@@ -171,11 +180,18 @@ class Searcher:
         self._models.stop()
         self._outbox.close()
         self._lexical.close()
+        self._dense.close()
         self._shard.close()
 
     def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
         stamp = self._encoding.description.stamp
-        self._index.apply(live_changes(records, stamp=stamp, timestamps=timestamps))
+        changes = list(live_changes(records, stamp=stamp, timestamps=timestamps))
+        removed = (
+            self._index.slot_of(change.document_id) for change in changes if isinstance(change, Removal)
+        )
+        gone = [slot for slot in removed if slot is not None]
+        self._index.apply(changes)
+        self._dense.take(changes, gone)
         self._lexical.take(records)
         self._index.repair(REPAIRS_PER_RECORD * len(records))
         newest_ms = max(timestamps.values(), default=0)
@@ -233,6 +249,7 @@ class Searcher:
             health.set_detail("epoch", self._index.active_epoch)
             self._switch_epoch()
             await self._in_thread(self._use_model)
+            await self._in_thread(self._dense.save_when_due)
             health.set_detail("decoder", None if self._serving is None else self._serving.reference)
             self._worker.sensor.in_flight(self.runtime.in_flight)
             self._worker.sensor.commit_age(self.runtime.commit_age_s)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from agents.codebook_log import Codebooks
+from agents.dense_path import DenseFeed
 from models.decoder.decoder import Decoder
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
@@ -121,6 +122,7 @@ class Searching:
         index: LiveIndex,
         shard: Shard,
         lexical: LexicalIndex,
+        dense: DenseFeed,
     ) -> None:
         self._settings: SearchSettings = settings.search
         self._exact_up_to = settings.index.exact_up_to
@@ -128,6 +130,7 @@ class Searching:
         self._index = index
         self._shard = shard
         self._lexical = lexical
+        self._dense = dense
         self._weights = FusionWeights()
         self._words = ThreadPoolExecutor(LEXICAL_THREADS, thread_name_prefix="lexical")
         self._serving: Serving | None = None
@@ -162,7 +165,8 @@ class Searching:
 
     def behind(self) -> dict[str, int]:
         """By path, changes that it has not taken in yet; only those that are behind."""
-        return {"lexical": self._lexical.behind} if self._lexical.behind else {}
+        behind = {"lexical": self._lexical.behind, "dense": self._dense.behind}
+        return {path: count for path, count in behind.items() if count}
 
     def like(self, document_id: str) -> tuple[PartKind, Vector, Vector | None]:
         """Kind, vector and raw features of a stored document. Raises DataError `unknown_document`."""
@@ -246,7 +250,16 @@ class Searching:
         if asked.path == "lexical":
             return _NO_SLOTS
         few = asked.allowed is not None and len(asked.allowed) <= self._exact_up_to
-        return self._exact(asked) if path is None or few else self._generated(asked, path)
+        if few or (path is None and len(self._index) <= self._exact_up_to):
+            return self._exact(asked)
+        allowed = None if asked.allowed is None else self._index.mask(asked.allowed)
+        slots = _NO_SLOTS if path is None else self._generated(asked, path, allowed)
+        if path is None or asked.query.mode == "auto":
+            near = self._dense.search(asked.direction, self._shortlist(asked), allowed=allowed)
+            if near is None and path is None:
+                return self._exact(asked)
+            slots = slots if near is None else np.union1d(slots, near)
+        return slots
 
     def _exact(self, asked: _Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through."""
@@ -255,7 +268,7 @@ class Searching:
         most = self._shortlist(asked)
         return slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]]
 
-    def _generated(self, asked: _Asked, path: GenerativePath) -> Slots:
+    def _generated(self, asked: _Asked, path: GenerativePath, allowed: NDArray[np.bool_] | None) -> Slots:
         """The best of the leaves that the beam opens."""
         found = path.search(
             self._index.rows_arrays,
@@ -265,7 +278,7 @@ class Searching:
             members=self._settings.members,
             shortlist=self._shortlist(asked),
             beam=self._settings.beam,
-            allowed=None if asked.allowed is None else self._index.mask(asked.allowed),
+            allowed=allowed,
             learned=asked.learned,
         )
         return found.slots

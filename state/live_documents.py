@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -70,11 +70,18 @@ def stored_documents(shard: Shard, *, stamp: str) -> Iterator[LiveDocument]:
         )
 
 
-def fill(index: LiveIndex, shard: Shard, *, stamp: str) -> None:
+def fill(
+    index: LiveIndex,
+    shard: Shard,
+    *,
+    stamp: str,
+    on_batch: Callable[[Sequence[LiveDocument]], object] = lambda batch: None,
+) -> None:
     """Put all documents of a shard into the index, before anything else writes to either."""
     remaining = stored_documents(shard, stamp=stamp)
     while batch := _next(remaining):
         index.apply(batch)
+        on_batch(batch)
 
 
 def _next(remaining: Iterator[LiveDocument]) -> Sequence[LiveDocument]:
