@@ -32,8 +32,8 @@ class Impressions:
         self._stamp = stamp
 
     def of(self, query: Query, result: Result, vectors: Sequence[QueryVector]) -> Impression:
-        """The impression of an answer; its query vector is the weighted sum of the parts, (d,)."""
-        vector = np.sum([v.weight * v.vector for v in vectors], axis=0)
+        """The impression of an answer; its query vector (d,) is the weighted sum of the parts but `not`."""
+        vector = np.sum([v.weight * v.vector for v in vectors if v.role != "not"], axis=0)
         return Impression(
             query_id=result.query_id,
             user=self._hashed(query.user_id),
@@ -69,6 +69,7 @@ class Impressions:
                 text=part.text if self._with_text else None,
                 document_id=part.document_id,
                 weight=part.weight,
+                role=part.role,
             )
             for part in query.parts
         ]

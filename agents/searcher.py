@@ -27,7 +27,7 @@ from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Found, QueryVector, Searching, Serving
+from agents.searching import Found, PartKind, QueryVector, Searching, Serving
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
@@ -336,12 +336,13 @@ class Searcher:
         if part.document_id is not None:
             document_id = part.document_id
             kind, vector, raw = await self._in_thread(lambda: self._searching.like(document_id))
-            return QueryVector(kind, self._encoding.as_query(vector), raw, part.weight)
+            return QueryVector(kind, self._encoding.as_query(vector), raw, part.weight, part.role)
         encoder_part = await self._encoder_part(part, position)
         encoded = await asyncio.wrap_future(self._encoding.submit([encoder_part], side="query"))
         is_text = isinstance(encoder_part, TextPart)
         raw = None if is_text or encoded.raw.shape[1] == 0 else encoded.raw[0]
-        return QueryVector("text" if is_text else "image", encoded.vectors[0], raw, part.weight)
+        kind_of_part: PartKind = "text" if is_text else "image"
+        return QueryVector(kind_of_part, encoded.vectors[0], raw, part.weight, part.role)
 
     async def _encoder_part(self, part: QueryPart, position: int) -> Part:
         if part.text is not None:

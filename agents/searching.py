@@ -17,7 +17,9 @@ from agents.dense_path import DenseFeed
 from models.decoder.decoder import Decoder
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
+from state.bitmaps import bitmap_of_slots
 from state.centroid_tree import Learned
+from state.combining import alternatives, combined
 from state.filters import parse_filter
 from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
 from state.generative import GenerativePath, Probability
@@ -27,7 +29,7 @@ from state.shard import Shard
 from state.vector_rows import Calibration, QueryArrays, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
-from streams.events.queries import Hit, Query
+from streams.events.queries import Hit, PartRole, Query
 from streams.semantic_id import SemanticId
 from streams.settings import SearchSettings, Settings
 
@@ -42,12 +44,13 @@ _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
 
 @dataclass(frozen=True)
 class QueryVector:
-    """An encoded part of a query: vector (d,), raw picture features (r,) or None, signed weight."""
+    """An encoded part of a query: vector (d,), raw picture features (r,) or None, signed weight, role."""
 
     kind: PartKind
     vector: Vector
     raw: Vector | None
     weight: float
+    role: PartRole = "and"
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,29 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class _Alternative:
+    """A plain sum of parts by which candidates are looked for: its weights, its direction (d,) in the tree."""
+
+    arrays: QueryArrays
+    direction: Vector
+    learned: Learned | None
+
+
+@dataclass(frozen=True)
 class _Asked:
-    """A query made ready: its parts for the compiled functions, its direction in the tree, its limits."""
+    """A query made ready: its parts for the compiled functions, its alternatives (one or more), its limits."""
 
     query: Query
     vectors: Sequence[QueryVector]
-    scoring: ScoringQuery
     arrays: QueryArrays
-    direction: Vector
+    alternatives: Sequence[_Alternative]
     allowed: BitMap | None
     path: Path
     epoch: int
-    learned: Learned | None
+
+    def score(self, parts: Vector) -> Vector:
+        """Scores (n,) from those of the parts (p, n)."""
+        return combined(parts, self.arrays.weights, [vector.role for vector in self.vectors])
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,9 @@ class Searching:
             stages.done("generate" if path is not None else "dense")
             lexical = words.result()
             stages.done("lexical")
-            found = self._scored(asked, np.union1d(slots, lexical.slots))
+            slots = np.union1d(slots, lexical.slots)
+            lexical = self._less_left_out(asked, lexical, slots)
+            found = self._scored(asked, slots)
             stages.done("resolve")
             hits = self._hits(asked, path, found, lexical)
         stages.done("fuse")
@@ -187,22 +203,25 @@ class Searching:
     def _asked(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> _Asked:
         checked = parse_filter(query.filter) if query.filter else None
         scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
+        arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
-        weights = np.array([v.weight for v in vectors], dtype=np.float32)
-        direction = weights @ np.stack([v.vector for v in vectors]) / np.abs(weights).sum()
         path = self._path(query, has_tree=epoch in codebooks.trees)
         serving = self._serving if path == "generative" else None
+        learned = serving.learned if serving and serving.epoch == epoch else None
+        rows = alternatives(arrays.weights, [v.role for v in vectors])
+        directions = rows @ np.stack([v.vector for v in vectors]) / np.abs(rows).sum(axis=1, keepdims=True)
         allowed = self._index.passing(checked) if checked else None
         return _Asked(
             query=query,
             vectors=vectors,
-            scoring=scoring,
-            arrays=scoring.arrays(self._index.dimension),
-            direction=direction,
+            arrays=arrays,
+            alternatives=[
+                _Alternative(arrays._replace(weights=row), direction, learned and learned(direction))
+                for row, direction in zip(rows, directions, strict=True)
+            ],
             allowed=self._without_asked(query, allowed),
             path=path,
             epoch=epoch,
-            learned=serving.learned(direction) if serving and serving.epoch == epoch else None,
         )
 
     def _path(self, query: Query, *, has_tree: bool) -> Path:
@@ -246,6 +265,21 @@ class Searching:
         slots, scores = self._lexical.search(text, self._shortlist(asked), allowed=asked.allowed)
         return RankedList("lexical", slots, scores)
 
+    def _less_left_out(self, asked: _Asked, found: RankedList, candidates: Slots) -> RankedList:
+        """Less what the words of `not` parts score: who has them all loses what words can bring."""
+        left_out = [part for part in asked.query.parts if part.role == "not" and part.text and part.weight]
+        if not left_out or not len(candidates) or asked.query.mode not in ("auto", "lexical"):
+            return found
+        scores = dict(zip(found.slots.tolist(), found.scores.tolist(), strict=True))
+        allowed = bitmap_of_slots(candidates)
+        for part in left_out:
+            slots, losses = self._lexical.search(str(part.text), len(candidates), allowed=allowed)
+            for slot, loss in zip(slots.tolist(), losses.tolist(), strict=True):
+                scores[slot] = scores.get(slot, 0.0) - part.weight * loss
+        best_first = sorted(scores.items(), key=lambda scored: (-scored[1], scored[0]))
+        slots = np.array([slot for slot, _ in best_first], dtype=np.int64)
+        return RankedList("lexical", slots, np.array([score for _, score in best_first], dtype=np.float32))
+
     def _by_vectors(self, asked: _Asked, path: GenerativePath | None) -> Slots:
         if asked.path == "lexical":
             return _NO_SLOTS
@@ -255,38 +289,51 @@ class Searching:
         allowed = None if asked.allowed is None else self._index.mask(asked.allowed)
         slots = _NO_SLOTS if path is None else self._generated(asked, path, allowed)
         if path is None or asked.query.mode == "auto":
-            near = self._dense.search(asked.direction, self._shortlist(asked), allowed=allowed)
+            near = self._near(asked, allowed)
             if near is None and path is None:
                 return self._exact(asked)
             slots = slots if near is None else np.union1d(slots, near)
         return slots
 
     def _exact(self, asked: _Asked) -> Slots:
-        """The best of all documents, or of those that the filter lets through."""
+        """The best of all documents, or of those that the filter lets through, by each alternative."""
         among = None if asked.allowed is None else in_numbers(asked.allowed)
-        slots, scores = self._index.score(asked.arrays, among)
         most = self._shortlist(asked)
-        return slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]]
+        found = []
+        for each in asked.alternatives:
+            slots, scores = self._index.score(each.arrays, among)
+            found.append(slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]])
+        return np.unique(np.concatenate(found))
+
+    def _near(self, asked: _Asked, allowed: NDArray[np.bool_] | None) -> Slots | None:
+        """What the graph finds near the direction of each alternative; None while it cannot answer."""
+        most = self._shortlist(asked)
+        near = [self._dense.search(each.direction, most, allowed=allowed) for each in asked.alternatives]
+        found = [slots for slots in near if slots is not None]
+        return np.unique(np.concatenate(found)) if len(found) == len(near) else None
 
     def _generated(self, asked: _Asked, path: GenerativePath, allowed: NDArray[np.bool_] | None) -> Slots:
         """The best of the leaves that the beam opens."""
-        found = path.search(
-            self._index.rows_arrays,
-            asked.arrays,
-            asked.direction,
-            leaves=self._settings.leaves,
-            members=self._settings.members,
-            shortlist=self._shortlist(asked),
-            beam=self._settings.beam,
-            allowed=allowed,
-            learned=asked.learned,
-        )
-        return found.slots
+        found = [
+            path.search(
+                self._index.rows_arrays,
+                each.arrays,
+                each.direction,
+                leaves=self._settings.leaves,
+                members=self._settings.members,
+                shortlist=self._shortlist(asked),
+                beam=self._settings.beam,
+                allowed=allowed,
+                learned=each.learned,
+            ).slots
+            for each in asked.alternatives
+        ]
+        return np.unique(np.concatenate(found))
 
     def _scored(self, asked: _Asked, slots: Slots) -> _Candidates:
         """Exact scores of what any path found; documents that are gone by now are left out."""
         parts = self._index.parts(asked.arrays, slots)
-        scores = asked.arrays.weights @ parts
+        scores = asked.score(parts)
         there = ~np.isnan(scores)
         slots, scores, parts = slots[there], scores[there], parts[:, there]
         raw = np.zeros(len(slots), dtype=np.float32)
@@ -297,8 +344,8 @@ class Searching:
         return _Candidates(slots, scores + raw, raw)
 
     def _raw(self, asked: _Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
-        """Pictures are compared with pictures by raw features, in place of the joint vector's part (p, n)."""
-        change = np.zeros(len(slots), dtype=np.float32)
+        """What it changes (n,) that pictures are compared by raw features, in place of the joint part (p, n)."""
+        exact = parts.copy()
         for number, vector in enumerate(asked.vectors):
             if vector.raw is None:
                 continue
@@ -306,9 +353,8 @@ class Searching:
                 document_id = self._index.document_id(slot)
                 best = None if document_id is None else self._raw_product(document_id, vector.raw)
                 if best is not None:
-                    value = (best - calibration.mean) / calibration.spread
-                    change[i] += vector.weight * (value - parts[number, i])
-        return change
+                    exact[number, i] = (best - calibration.mean) / calibration.spread
+        return asked.score(exact) - asked.score(parts)
 
     def _raw_product(self, document_id: str, raw: Vector) -> float | None:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
@@ -324,12 +370,7 @@ class Searching:
             lists.append(RankedList(asked.path, found.slots[order], found.scores[order]))
         fused = fuse(lists, self._weights, len(found.slots))
         shown = self._index.top(fused.slots, fused.scores.astype(np.float32), asked.query.top_k)
-        probabilities: Sequence[Probability | None] = [None] * len(shown)
-        if path is not None:
-            slots = [document.slot for document in shown]
-            probabilities = path.probabilities(
-                self._index.rows_arrays, asked.arrays, asked.direction, slots, learned=asked.learned
-            )
+        probabilities = self._probabilities(asked, path, [document.slot for document in shown])
         raw = dict(zip(found.slots.tolist(), found.raw.tolist(), strict=True))
         rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
         return [
@@ -344,6 +385,19 @@ class Searching:
                 zip(shown, probabilities, strict=True), start=1
             )
         ]
+
+    def _probabilities(
+        self, asked: _Asked, path: GenerativePath | None, slots: Sequence[int]
+    ) -> Sequence[Probability | None]:
+        """What the model says of the hits; of several alternatives, the one that says most."""
+        if path is None:
+            return [None] * len(slots)
+        rows = self._index.rows_arrays
+        said = [
+            path.probabilities(rows, each.arrays, each.direction, slots, learned=each.learned)
+            for each in asked.alternatives
+        ]
+        return [max(filter(None, of_hit), key=_product, default=None) for of_hit in zip(*said, strict=True)]
 
     def _hit(
         self,
@@ -374,7 +428,8 @@ class Searching:
 
 def _words(query: Query) -> str:
     """The texts of a query that are asked for."""
-    return " ".join(part.text for part in query.parts if part.text is not None and part.weight > 0)
+    wanted = (part for part in query.parts if part.weight > 0 and part.role != "not")
+    return " ".join(part.text for part in wanted if part.text is not None)
 
 
 def _parts(fused: Fused, row: int, raw: float, path: Path) -> dict[str, float]:
@@ -384,6 +439,10 @@ def _parts(fused: Fused, row: int, raw: float, path: Path) -> dict[str, float]:
         parts[path] = parts.get(path, 0.0) - raw
         parts["raw"] = raw
     return parts
+
+
+def _product(probability: Probability) -> float:
+    return probability.product
 
 
 def _levels(probability: Probability) -> list[float]:

@@ -90,7 +90,7 @@ def _as_mapping(question: Question | None) -> dict[str, Any]:
         return {"parts": list(question)}
     body = dict(question)
     if "parts" not in body:  # the shorthand of the contract: {"text": "red boots"}
-        kinds = [name for name in QueryPart.model_fields if name != "weight" and name in body]
+        kinds = [name for name in ("text", "image", "document_id") if name in body]
         body["parts"] = [{name: body.pop(name)} for name in kinds]
     return body
 

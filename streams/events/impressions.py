@@ -9,6 +9,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from streams.events.assignments import StampedVector
 from streams.events.base import Event, LogPosition, Number, Timestamp
+from streams.events.queries import PartRole
 from streams.events.rules import JsonSchema, add_aliases
 
 UBI_ALIASES = {
@@ -45,6 +46,8 @@ class ImpressionPart(Event):
     """Of "like this document"."""
     weight: float
     """As asked, -100 to 100."""
+    role: PartRole = "and"
+    """As asked."""
 
 
 class Impression(Event):
@@ -61,7 +64,7 @@ class Impression(Event):
     parts: list[ImpressionPart]
     """The query."""
     query_vector: StampedVector | None = None
-    """The weighted sum of the vectors of the parts."""
+    """The weighted sum of the vectors of the parts, without those of the role `not`."""
     shown: list[ShownDocument]
     """The hits, the best first."""
     shuffled: bool = False

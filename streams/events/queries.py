@@ -9,10 +9,11 @@ from pydantic_core import CoreSchema
 
 from streams.events.base import ErrorDetail, Event, Flag, LogPosition, Number, Whole
 from streams.events.documents import FieldValue, ImageSource
-from streams.events.rules import SOME_PART_COUNTS, JsonSchema, add_shorthand, one_of
+from streams.events.rules import SIGNED_IN_AND_ALONE, SOME_PART_COUNTS, JsonSchema, add_shorthand, one_of
 from streams.semantic_id import SemanticIdText
 
 SearchMode = Literal["auto", "generative", "dense", "lexical"]
+PartRole = Literal["and", "or", "not"]
 
 MAX_TOP_K = 1_000
 MAX_PARTS = 16
@@ -20,9 +21,9 @@ _KINDS = ("text", "image", "document_id")
 
 
 class QueryPart(Event):
-    """One signed part of a query: a text, a picture, or "like this document"."""
+    """One part of a query: a text, a picture, or "like this document"."""
 
-    model_config = ConfigDict(json_schema_extra=one_of(*_KINDS))
+    model_config = ConfigDict(json_schema_extra=one_of(*_KINDS) | SIGNED_IN_AND_ALONE)
 
     text: str | None = Field(default=None, min_length=1, max_length=10_000)
     """Words in any language of the encoder."""
@@ -31,13 +32,17 @@ class QueryPart(Event):
     document_id: str | None = Field(default=None, min_length=1, max_length=4096)
     """Like this document, which is itself left out of the hits."""
     weight: Number = Field(default=1.0, ge=-100, le=100)
-    """How much the part counts; below 0 it pushes away."""
+    """How much the part counts; below 0, where the role is `and`, it pushes away."""
+    role: PartRole = "and"
+    """`and`: all of these. `or`: any one of these. `not`: none of these, taken away from what has it clearly."""
 
     @model_validator(mode="after")
-    def _exactly_one_kind(self) -> QueryPart:
+    def _one_kind_and_a_sign_that_fits(self) -> QueryPart:
         given = [self.text is not None, self.image is not None, self.document_id is not None]
         if sum(given) != 1:
             raise ValueError("a part has exactly one of 'text', 'image', 'document_id'")
+        if self.role != "and" and self.weight < 0:
+            raise ValueError("a weight below 0 needs the role 'and'; 'not' takes away with a weight above 0")
         return self
 
 
@@ -45,7 +50,7 @@ class Query(Event):
     """A search request. Key: the query id. `{"text": "red boots"}` is short for one part of weight 1."""
 
     parts: list[QueryPart] = Field(min_length=1, max_length=MAX_PARTS, json_schema_extra=SOME_PART_COUNTS)
-    """What to look for. At least one part has a weight above 0."""
+    """What to look for. At least one part, of another role than `not`, has a weight above 0."""
     filter: dict[str, Any] | None = None
     """Which documents may be hits.
 
@@ -89,8 +94,8 @@ class Query(Event):
 
     @model_validator(mode="after")
     def _some_part_counts(self) -> Query:
-        if not any(part.weight > 0 for part in self.parts):
-            raise ValueError("at least one part needs a weight above 0")
+        if not any(part.weight > 0 and part.role != "not" for part in self.parts):
+            raise ValueError("at least one part, of another role than 'not', needs a weight above 0")
         return self
 
 

@@ -12,7 +12,14 @@ UNSUPPORTED_MODALITIES = ("video", "audio", "videos", "audios")
 
 _NOT_NULL: JsonSchema = {"not": {"type": "null"}}
 
-SOME_PART_COUNTS: JsonSchema = {"contains": {"properties": {"weight": {"exclusiveMinimum": 0}}}}
+SOME_PART_COUNTS: JsonSchema = {
+    "contains": {"properties": {"weight": {"exclusiveMinimum": 0}, "role": {"not": {"const": "not"}}}}
+}
+
+SIGNED_IN_AND_ALONE: JsonSchema = {
+    "if": {"properties": {"role": {"not": {"const": "and"}}}, "required": ["role"]},
+    "then": {"properties": {"weight": {"minimum": 0}}},
+}
 
 
 def one_of(*names: str) -> JsonSchema:

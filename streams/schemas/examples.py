@@ -75,6 +75,15 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "explain": True,
         },
         {"document_id": "boot-1", "mode": "dense"},
+        {
+            "parts": [
+                {"text": "boots", "role": "or"},
+                {"text": "sandals", "role": "or"},
+                {"text": "leather", "role": "not"},
+                {"document_id": "boot-1"},
+            ],
+            "filter": {"id_prefix": "3.17"},
+        },
     ],
     Result: [
         {

@@ -183,7 +183,10 @@ documents = bodies(
     version=whole,
 )
 kinds = {"text": words, "image": images, "document_id": words}
-parts = st.one_of(bodies({kind: values}, weight=st.just(0.5) | numbers) for kind, values in kinds.items())
+roles = st.sampled_from(["and", "or", "not"])
+parts = st.one_of(
+    bodies({kind: values}, weight=st.just(0.5) | numbers, role=roles) for kind, values in kinds.items()
+)
 options = {
     "filter": st.dictionaries(words, scalars, max_size=1),
     "mode": st.sampled_from(["auto", "dense"]),
@@ -218,7 +221,21 @@ def spoiled(draw: st.DrawFn, body: Strategy) -> dict[str, Any]:
     return whole_body
 
 
-_NAMES = ["url", "bytes", "data", "values", "text", "image", "parts", "weight", "video", "title", "x", ""]
+_NAMES = [
+    "url",
+    "bytes",
+    "data",
+    "values",
+    "text",
+    "image",
+    "parts",
+    "weight",
+    "role",
+    "video",
+    "title",
+    "x",
+    "",
+]
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -256,6 +273,8 @@ def test_the_schema_takes_feedback_exactly_if_the_code_does(body: dict[str, Any]
         ("document", {"title": "a", "video": "https://shop.example/a.mp4"}),
         ("document", {"images": [{"url": "https://shop.example/a.png", "bytes": "AA=="}]}),
         ("query", {"parts": [{"text": "red", "weight": -1}]}),
+        ("query", {"parts": [{"text": "red", "role": "not"}]}),
+        ("query", {"parts": [{"text": "red"}, {"text": "blue", "role": "or", "weight": -1}]}),
         ("query", {"text": None}),
         ("query", {"parts": [{"text": "red", "weight": "1"}]}),
         ("result", {"query_id": "1"}),

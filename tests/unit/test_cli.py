@@ -57,6 +57,7 @@ def test_help_lists_every_command(run):
         "search --filter [1] x",
         "search --weights one x",
         "search --read-after 7 x",
+        "search boots OR NOT",
         "worker gardener",
         "up --searchers 0",
         "publish",

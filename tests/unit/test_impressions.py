@@ -66,3 +66,14 @@ def test_shown_documents_keep_their_places_and_the_vector_is_the_weighted_sum(tm
     assert [(s.document_id, s.position, s.propensity) for s in shown.shown] == [("a", 1, 1.0), ("b", 2, 0.5)]
     assert shown.query_vector is not None
     np.testing.assert_allclose(shown.query_vector.array().astype(np.float32), [1.0, 2.5])
+
+
+def test_the_query_vector_leaves_out_what_the_question_leaves_out(tmp_path: Path):
+    asked = Query.model_validate({"parts": [{"text": "boots"}, {"text": "red", "role": "not"}]})
+    vector = np.array([3.0, 4.0], dtype=np.float32)
+    vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, 1.0, "not")]
+    result = Result(query_id="q", hits=[], epoch=3, codebook_offset=5, fresh_to=[])
+    shown = Impressions(Settings(data=tmp_path), stamp=STAMP).of(asked, result, vectors)
+    assert [part.role for part in shown.parts] == ["and", "not"]
+    assert shown.query_vector is not None
+    np.testing.assert_array_equal(shown.query_vector.array(), vector)

@@ -13,6 +13,7 @@ from trieflow.session import Session
 
 if TYPE_CHECKING:
     from streams.events.queries import Result, SearchMode
+    from trieflow.algebra import Asked
     from trieflow.questions import SearchOptions
     from trieflow.replies import RecordAddress
 
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command(
         rich_help_panel="Use",
-        epilog='Example: trieflow search "boots" --minus "leather" --image shoe.jpg --top-k 5',
+        epilog='Example: trieflow search "(boots OR sandals) NOT leather" --image shoe.jpg --top-k 5',
     )(search)
     app.command(rich_help_panel="Use", epilog="Example: trieflow click 6f9a… shoes/red.png --action save")(
         click
@@ -32,13 +33,16 @@ def register(app: typer.Typer) -> None:
 
 def search(
     ctx: typer.Context,
-    text: Annotated[list[str] | None, typer.Argument(help="What to look for; several texts add up.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to look for; takes AND, OR, NOT, ( ), like:ID, category:PREFIX."),
+    ] = None,
     minus: Annotated[list[str] | None, typer.Option(help="A text to keep away from (weight -0.5).")] = None,
     image: Annotated[str | None, typer.Option(help="A picture to look like: path or URL.")] = None,
     like: Annotated[str | None, typer.Option(help="A document to look like, by its id.")] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="One number for each part, as 1,-0.5,2: texts, --minus, --image, --like."),
+        typer.Option(help="One number for each part, as 1,-0.5,2: of the text, --minus, --image, --like."),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many hits.")] = 10,
     mode: Annotated[str, typer.Option(help="|".join(MODES))] = "auto",
@@ -58,23 +62,24 @@ def search(
     The question is one event on the topic `queries`, the answer one on `results`; both addresses are shown.
     """
     session = cast(Session, ctx.obj)
-    texts, away = list(text or []), list(minus or [])
+    asked_for, away = _asked(text or []), list(minus or [])
+    parts = asked_for["parts"]
     options: SearchOptions = {
         "image": image,
         "like": like,
         "weights": _weights(
-            weights, texts=texts, minus=away, others=(image is not None) + (like is not None)
+            weights, parts=len(parts), minus=len(away), others=(image is not None) + (like is not None)
         ),
         "top_k": top_k,
         "mode": cast("SearchMode", _mode(mode)),
-        "filter": _json_object(filter_),
+        "filter": _both(asked_for.get("filter"), _json_object(filter_)),
         "read_after": _positions(read_after),
         "explain": explain or None,
         "timeout": timeout,
     }
     with session.client() as client:
         started = time.perf_counter()
-        pending = client.search_async([*texts, *away], **options)
+        pending = client.search_async([*parts, *away], **options)
         result = pending.result()
         took_ms = (time.perf_counter() - started) * 1_000
         asked, answered = pending.address(), pending.reply_address()
@@ -128,7 +133,24 @@ def _addresses(asked: RecordAddress, answered: RecordAddress) -> dict[str, Any]:
     return {"written": vars(asked), "read": vars(answered)}
 
 
-def _weights(given: str | None, *, texts: list[str], minus: list[str], others: int) -> list[float] | None:
+def _asked(texts: list[str]) -> Asked:
+    from streams.errors import DataError
+    from trieflow.algebra import parse_all
+
+    try:
+        return parse_all(texts)
+    except DataError as error:
+        raise typer.BadParameter(error.message, param_hint="TEXT") from None
+
+
+def _both(one: dict[str, Any] | None, other: dict[str, Any] | None) -> dict[str, Any] | None:
+    from trieflow.algebra import all_of
+
+    given = [each for each in (one, other) if each]
+    return all_of(given) if given else other
+
+
+def _weights(given: str | None, *, parts: int, minus: int, others: int) -> list[float] | None:
     """The weights that are given, else 1 for what is wanted and -0.5 for what is not."""
     if given is not None:
         try:
@@ -137,7 +159,7 @@ def _weights(given: str | None, *, texts: list[str], minus: list[str], others: i
             raise typer.BadParameter(
                 f"{given!r} is not a list of numbers as 1,-0.5", param_hint="--weights"
             ) from None
-    return [1.0] * len(texts) + [-0.5] * len(minus) + [1.0] * others if minus else None
+    return [1.0] * parts + [-0.5] * minus + [1.0] * others if minus else None
 
 
 def _mode(mode: str) -> str:

@@ -1,0 +1,111 @@
+"""Searching one index by parts in different roles: exactly, through the tree, by words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.codebook_log import Codebooks
+from agents.dense_path import DenseFeed
+from agents.searching import QueryVector, Searching
+from models.encoders.base import Calibration
+from models.encoders.hash import HashEncoder
+from state.lexical import LexicalDocument, LexicalIndex
+from state.live_index import LiveDocument, LiveIndex
+from state.shard import Shard
+from streams.events.queries import Hit, PartRole, Query, SearchMode
+from streams.semantic_id import Leaf, SemanticId
+from streams.settings import Settings
+
+Part = tuple[str, PartRole]
+
+WORDS = ("red", "blue", "car", "van")
+AXES = dict(zip(WORDS, np.eye(8, dtype=np.float32), strict=False))
+NAMES = ("red car", "blue car", "red van", "blue van", "red", "car", "other")
+VECTOR_MODES = pytest.mark.parametrize("mode", ["dense", "generative"])
+
+
+class Tree:
+    """Only its being there counts."""
+
+
+def vector(words: str) -> np.ndarray:
+    known = [AXES[word] for word in words.split() if word in AXES]
+    return np.sum([*known, 0.1 * np.eye(8, dtype=np.float32)[7]], axis=0, dtype=np.float32)
+
+
+@pytest.fixture
+def searching(tmp_path: Path) -> Iterator[Searching]:
+    index = LiveIndex(8)
+    index.activate(1)
+    leaves = [Leaf(0, number, 0) for number in range(len(NAMES))]
+    centroids = np.stack([vector(name) for name in NAMES])
+    index.set_tree(1, np.array([leaf.packed() for leaf in leaves]), centroids)
+    index.apply(
+        LiveDocument(name, {1: SemanticId.of(leaf, 0).packed()}, [("text", vector(name))], "text")
+        for name, leaf in zip(NAMES, leaves, strict=True)
+    )
+    lexical = LexicalIndex(tmp_path / "lexical")
+    slots = {name: index.slot_of(name) for name in NAMES}
+    lexical.apply([LexicalDocument(name, slots[name], title=name) for name in NAMES], positions={0: 1})
+    assert lexical.flush(timeout_s=30)
+    # A document that has a word scores 4 on it, another 0.
+    description = replace(HashEncoder().description, calibration={"text>text": Calibration(0.0, 0.25)})
+    with Shard.open(tmp_path / "shard") as shard:
+        dense = DenseFeed(Settings(), tmp_path, index=index, stamp=description.stamp)
+        yield Searching(
+            Settings(), encoder=description, index=index, shard=shard, lexical=lexical, dense=dense
+        )
+    lexical.close()
+
+
+def hits(searching: Searching, mode: SearchMode, *parts: Part) -> list[Hit]:
+    asked = [{"text": text, "role": role} for text, role in parts]
+    query = Query.model_validate({"parts": asked, "mode": mode, "explain": True})
+    vectors = [QueryVector("text", AXES[text], None, 1.0, role) for text, role in parts]
+    return searching.search(query, vectors, Codebooks(trees={1: Tree()}, active=1)).hits
+
+
+def found(searching: Searching, mode: SearchMode, *parts: Part) -> list[str]:
+    return [hit.document_id for hit in hits(searching, mode, *parts)]
+
+
+@VECTOR_MODES
+def test_all_of_several_come_before_one_of_them(searching: Searching, mode: SearchMode):
+    names = found(searching, mode, ("red", "and"), ("car", "and"))
+    assert names[0] == "red car"
+    assert set(names[1:5]) == {"red", "car", "blue car", "red van"}
+
+
+@VECTOR_MODES
+def test_any_one_of_several_is_enough(searching: Searching, mode: SearchMode):
+    names = found(searching, mode, ("red", "or"), ("blue", "or"), ("car", "and"))
+    assert set(names[:2]) == {"red car", "blue car"}
+
+
+@VECTOR_MODES
+def test_what_is_left_out_comes_behind_what_has_nothing_to_do_with_it(searching: Searching, mode: SearchMode):
+    names = found(searching, mode, ("red", "and"), ("car", "not"))
+    assert set(names[:2]) == {"red", "red van"}
+    assert names.index("other") < names.index("car")
+
+
+def test_words_that_are_left_out_take_away_what_words_bring(searching: Searching):
+    names = found(searching, "lexical", ("red", "and"), ("car", "not"))
+    assert set(names[:2]) == {"red", "red van"}
+    assert set(names[2:]) <= {"red car"}
+
+
+def test_all_paths_together_keep_what_is_left_out_behind(searching: Searching):
+    names = found(searching, "auto", ("red", "or"), ("blue", "or"), ("car", "not"))
+    assert set(names[:3]) == {"red", "red van", "blue van"}
+
+
+@pytest.mark.parametrize("mode", ["auto", "dense", "generative", "lexical"])
+def test_what_is_explained_sums_to_the_score(searching: Searching, mode: SearchMode):
+    for hit in hits(searching, mode, ("red", "and"), ("blue", "or"), ("car", "or"), ("van", "not")):
+        assert sum((hit.parts or {}).values()) == pytest.approx(hit.score, abs=1e-5)
