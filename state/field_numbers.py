@@ -34,6 +34,9 @@ class FieldNumbers:
 
     def add(self, slot: int, values: Sequence[float]) -> None:
         """Give numbers to a slot that has none."""
+        if len(values) == 1 and isinstance(values[0], float):
+            self._floats.add(slot, [values[0] + 0.0])
+            return
         floats = [float(value) + 0.0 for value in values if _fits_float(value)]  # -0.0 becomes 0.0
         self._floats.add(slot, floats)
         if len(floats) < len(values):

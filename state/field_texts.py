@@ -19,6 +19,8 @@ from state.value_test import ValueTest
 _NOTHING = 0
 _MANY_UNUSED = 1_024
 _WIDTHS = (np.uint8, np.uint16, np.int32)
+_WIDER = {1 << 8: np.uint16, 1 << 16: np.int32}
+"""The first number that needs each width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,8 @@ class FieldTexts:
 
     def _enter(self, text: str) -> int:
         number = len(self._uses)
-        width, wider = _width(number - 1), _width(number)
-        if width != wider:
-            self._coded = _Coded(self._coded.texts, self._coded.numbers.retyped(wider))
+        if number in _WIDER:
+            self._coded = _Coded(self._coded.texts, self._coded.numbers.retyped(_WIDER[number]))
         self._coded.texts.put(number, text)
         self._uses.append(1)
         return number

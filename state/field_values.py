@@ -5,13 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
 
 from pyroaring import BitMap
 
 from state.field_numbers import FieldNumbers
 from state.field_texts import FieldTexts
-from state.value_test import ValueTest, class_of
+from state.value_test import ValueTest
 from streams.events.documents import FieldValue, Scalar
 
 PUBLISHED_AT = "published_at"
@@ -30,16 +29,18 @@ class FieldValues:
 
     def add(self, slot: int, values: Sequence[Scalar]) -> None:
         """Give values to a slot that has none."""
-        if len(values) == 1 and isinstance(values[0], str):  # nearly all
-            self._texts.add(slot, cast("Sequence[str]", values))
-            return
-        texts = {value for value in values if isinstance(value, str)}
-        booleans = {value for value in values if isinstance(value, bool)}
-        numbers = {value for value in values if class_of(value) == "number"}
-        self._texts.add(slot, list(texts))
-        self._numbers.add(slot, cast("list[float]", list(numbers)))
-        for value in booleans:
-            self._booleans[value].add(slot)
+        if len(values) > 1:
+            values = [*{(type(value) is bool, value): value for value in values}.values()]
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if not isinstance(value, str | bool)]
+        if texts:
+            self._texts.add(slot, texts)
+        if numbers:
+            self._numbers.add(slot, numbers)
+        if len(texts) + len(numbers) < len(values):
+            for value in values:
+                if isinstance(value, bool):
+                    self._booleans[value].add(slot)
 
     def remove(self, slot: int) -> None:
         """Take all values of a slot away."""

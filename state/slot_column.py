@@ -114,10 +114,11 @@ class LayeredColumn:
 
     def add(self, slot: int, values: Sequence[float]) -> None:
         """Give numbers to a slot that has none."""
-        while len(self._layers) < len(values):
-            self._layers += (SlotColumn(self._dtype, self._nothing),)
-        for layer, value in zip(self._layers, values, strict=False):
-            layer.set(slot, value)
+        layers = self._layers
+        for place, value in enumerate(values):
+            if place == len(layers):
+                self._layers = layers = (*layers, SlotColumn(self._dtype, self._nothing))
+            layers[place].set(slot, value)
 
     def pop(self, slot: int) -> list[float]:
         """Take all numbers of a slot away; returns them."""
