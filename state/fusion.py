@@ -21,6 +21,7 @@ Measure = Literal["vector", "lexical"]
 PATHS: tuple[Path, ...] = get_args(Path)
 MEASURES: Mapping[Path, Measure] = {"generative": "vector", "dense": "vector", "lexical": "lexical"}
 """Paths of one measure score alike: each document's best score counts once, for the path that gave it."""
+_BEYOND = 0.1
 
 
 class MeasureWeight(BaseModel):
@@ -32,6 +33,8 @@ class MeasureWeight(BaseModel):
     power: float = Field(default=1.0, gt=0)
     missing: Literal["last", "nothing"] = "last"
     """What a document counts that is not in the list: as the last one in it, or nothing."""
+    trusted: int | None = Field(default=None, ge=1)
+    """So many of the best scores count in full. Further down, differences say little: a tenth of them counts."""
 
 
 class FusionWeights(BaseModel):
@@ -40,7 +43,7 @@ class FusionWeights(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["weighted", "reciprocal_rank"] = "weighted"
-    vector: MeasureWeight = MeasureWeight()
+    vector: MeasureWeight = MeasureWeight(trusted=20)
     lexical: MeasureWeight = MeasureWeight(weight=20.0, power=2.0, missing="nothing")
     rank_constant: float = Field(default=60.0, gt=0)
 
@@ -106,8 +109,12 @@ def _add(
 def _by_score(best: NDArray[np.float64], weight: MeasureWeight) -> NDArray[np.float64]:
     """weight * s ** power, with the sign of s; best is -inf where a document is missing."""
     is_found = np.isfinite(best)
-    floor = best[is_found].min() if weight.missing == "last" else 0.0
-    score = np.where(is_found, best, floor)
+    found = best[is_found]
+    score = np.full(len(best), found.min() if weight.missing == "last" else 0.0)
+    score[is_found] = found
+    if weight.trusted is not None and weight.trusted < len(found):
+        least = np.partition(found, -weight.trusted)[-weight.trusted]
+        score = np.where(score < least, least - (least - score) * _BEYOND, score)
     return np.asarray(weight.weight * np.sign(score) * np.abs(score) ** weight.power)
 
 

@@ -35,11 +35,11 @@ log = structlog.get_logger()
 COMMIT_EVERY_S = 0.5
 TITLE_WEIGHT = 2
 """A word in the title counts like so many in the text."""
-FEW = 20_000
-"""So many allowed documents, or fewer, are looked at alone."""
 _WAITING_BYTES = 16_000_000
 _CHANGE_BYTES = 300  # what a change takes beside its text
 _WIDER = 4
+_ALONE = 8
+"""To look up one allowed document takes about as long as to fetch so many hits that are not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ class LexicalIndex:
         self._slots: dict[int, int] = {}  # of the writing thread: changes since the last commit
         self._written = _Batch((), self._store.positions, 0, 0)
         self._committed_at = 0.0
+        self._is_written = False  # anything, since then
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="lexical", daemon=True)
         self._thread.start()
@@ -171,12 +172,12 @@ class LexicalIndex:
         terms = query_terms(text, language=language)
         if not terms.words or k < 1 or (allowed is not None and not allowed):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        if allowed is not None and len(allowed) <= FEW:
+        if allowed is not None and _looked_at_alone(view, k, allowed):
             among: Sequence[int] = view.table.keys_of(allowed).tolist()
             return _found(view, *view.reader.search(terms, max(len(among), 1), among=among), allowed, k)
-        limit = _limit(view, k, allowed)
+        limit, most = _limit(view, k, allowed), len(view.reader) + 1
         while True:
-            keys, scores = view.reader.search(terms, limit)
+            keys, scores = view.reader.search(terms, min(limit, most))
             slots, kept = _found(view, keys, scores, allowed, k)
             if len(slots) == k or len(keys) < limit:
                 return slots, kept
@@ -207,11 +208,14 @@ class LexicalIndex:
 
     def _run(self) -> None:
         try:
-            while (batch := self._next()) is not None:
-                self._write(batch)
-                if self._slots and self._due_in_s() <= 0:
+            while not self._closing:
+                batch = self._next()
+                if batch is not None:
+                    self._write(batch)
+                if self._is_written and self._due_in_s() <= 0:
                     self._commit()
-            self._commit()
+            if self._is_written:
+                self._commit()
         except Exception as error:
             log.error("the lexical index cannot be written", exc_info=error)
             with self._changed:
@@ -219,14 +223,12 @@ class LexicalIndex:
                 self._changed.notify_all()
 
     def _next(self) -> _Batch | None:
-        """The next batch; an empty one when a commit is due before there is any; None at the end."""
+        """The next batch; None when a commit is due before there is any, and at the end."""
         with self._changed:
-            patience = self._due_in_s() if self._slots else None
+            patience = self._due_in_s() if self._is_written else None
             self._changed.wait_for(lambda: self._closing or self._waiting, patience)
-            if self._closing:
+            if self._closing or not self._waiting:
                 return None
-            if not self._waiting:
-                return self._written
             batch = self._waiting.popleft()
             self._waiting_bytes -= batch.size
             self._changed.notify_all()
@@ -242,6 +244,7 @@ class LexicalIndex:
                 self._slots[key] = NO_SLOT
         positions = {**self._written.positions, **batch.positions}
         self._written = _Batch((), positions, batch.last, 0)
+        self._is_written = True
 
     def _due_in_s(self) -> float:
         return max(0.0, self._committed_at + self._commit_every_s - time.monotonic())
@@ -257,7 +260,7 @@ class LexicalIndex:
             self._view = _View(reader, table, since)
             self._committed = written.last
             self._changed.notify_all()
-        self._slots = {}
+        self._slots, self._is_written = {}, False
         self._committed_at = time.monotonic()
 
 
@@ -265,6 +268,11 @@ def _limit(view: _View, k: int, allowed: BitMap | None) -> int:
     """How many hits should hold k that count, were filter and changes independent of the words."""
     share = 1.0 if allowed is None else len(allowed) / max(len(allowed), len(view.table))
     return math.ceil(k / share) + min(k, len(view.changed))
+
+
+def _looked_at_alone(view: _View, k: int, allowed: BitMap) -> bool:
+    """Whether it is cheaper to ask for the allowed documents by key than to fetch hits until k are allowed."""
+    return _ALONE * len(allowed) <= _limit(view, k, allowed)
 
 
 def _found(
@@ -276,12 +284,16 @@ def _found(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k that are live, up to date and allowed."""
     slots = view.table.slots_of(keys)
-    kept = [
-        place
-        for place, (key, slot) in enumerate(zip(keys.tolist(), slots.tolist(), strict=True))
-        if slot != NO_SLOT and key not in view.changed and (allowed is None or slot in allowed)
-    ][:k]
-    return slots[kept], scores[kept]
+    kept = slots != NO_SLOT
+    # A copy in one step: another thread adds to it.
+    changed = list(view.changed)
+    if changed:
+        kept &= ~np.isin(keys, np.array(changed, dtype=np.int64))
+    if allowed is not None:
+        passing = BitMap(slots[kept].astype(np.uint32)) & allowed
+        kept &= np.isin(slots, np.frombuffer(passing.to_array(), dtype=np.uint32).astype(np.int64))
+    places = np.flatnonzero(kept)[:k]
+    return slots[places], scores[places]
 
 
 def _key(document_id: str) -> int:

@@ -18,6 +18,7 @@ measure_weights = st.builds(
     weight=st.floats(0, 50),
     power=st.sampled_from([0.5, 1.0, 2.0, 3.0]),
     missing=st.sampled_from(["last", "nothing"]),
+    trusted=st.sampled_from([None, 1, 2, 5]),
 )
 weights = st.builds(
     FusionWeights,
@@ -58,6 +59,10 @@ def naive(tables: dict[Path, dict[int, float]], weights: FusionWeights) -> dict[
                     totals[slot] += 1 / (weights.rank_constant + rank)
             else:
                 score = best.get(slot, floor)
+                ordered = sorted(best.values(), reverse=True)
+                if weight.trusted is not None and len(ordered) > weight.trusted:
+                    least = ordered[weight.trusted - 1]
+                    score = score if score >= least else least - (least - score) / 10
                 totals[slot] += weight.weight * np.sign(score) * abs(score) ** weight.power
     return totals
 

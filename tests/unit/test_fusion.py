@@ -29,6 +29,13 @@ def test_a_document_that_the_vectors_missed_counts_as_the_last_that_they_found()
     assert dict(zip(fused.slots.tolist(), fused.scores.tolist(), strict=True)) == {1: 4.0, 2: 3.0, 9: 5.5}
 
 
+def test_scores_beyond_the_trusted_ones_count_a_tenth_of_what_they_lie_below():
+    weights = FusionWeights(vector=MeasureWeight(trusted=2))
+    fused = fuse([ranked("dense", s1=9.0, s2=8.0, s3=3.0, s4=1.0)], weights, 10)
+    assert fused.slots.tolist() == [1, 2, 3, 4]
+    assert fused.scores.tolist() == pytest.approx([9.0, 8.0, 7.5, 7.3])
+
+
 def test_two_paths_that_measure_the_same_count_once_for_the_one_that_found_more():
     fused = fuse([ranked("generative", s1=4.0, s2=3.0), ranked("dense", s1=4.0, s3=3.5)], WEIGHTS, 10)
     assert fused.slots.tolist() == [1, 3, 2]

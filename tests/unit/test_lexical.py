@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,9 +129,9 @@ def test_a_slot_that_another_document_took_over_means_that_one(index):
     assert found(index, "hats") == [0]
 
 
-@pytest.mark.parametrize("few", [0, lexical.FEW], ids=["widening", "these alone"])
-def test_only_allowed_documents_are_found(index, monkeypatch, few):
-    monkeypatch.setattr(lexical, "FEW", few)
+@pytest.mark.parametrize("alone", [0, 10**9], ids=["these alone", "widening"])
+def test_only_allowed_documents_are_found(index, monkeypatch, alone):
+    monkeypatch.setattr(lexical, "_ALONE", alone)
     put(index, *(LexicalDocument(f"d{i}", i, title="a red boot " * (1 + i % 3)) for i in range(200)))
     assert index.flush(timeout_s=30)
     allowed = BitMap([3, 50, 199, 1_000_000])
@@ -182,6 +183,16 @@ def test_an_index_opened_again_says_from_where_to_read_the_log(folder):
     again.attach([("a", 4), ("other", 5)])
     assert found(again, "boots") == [4]
     again.close()
+
+
+def test_positions_without_changes_are_kept_too(folder):
+    index = LexicalIndex(folder)
+    index.apply([], positions={0: 5})
+    deadline = time.monotonic() + 30
+    while index.positions != {0: 5} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert index.positions == {0: 5}
+    index.close()
 
 
 def test_what_is_not_attached_is_never_found(folder):
