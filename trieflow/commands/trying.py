@@ -54,7 +54,9 @@ def demo(
 
 def bench(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="path, trie, index or freshness; see benchmarks/README.md.")],
+    name: Annotated[
+        str, typer.Argument(help="path, trie, index, freshness, lexical or fusion; see benchmarks/README.md.")
+    ],
 ) -> None:
     """Measure. Works in a checkout of the repository, where the benchmarks are."""
     module = f"benchmarks.{name}"
