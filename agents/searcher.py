@@ -15,6 +15,7 @@ from cachetools import TTLCache
 
 from agents import crash_points
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
+from agents.browsing import Browsing
 from agents.codebook_log import CodebookLog
 from agents.content_store import ContentStore
 from agents.dense_path import DenseFeed
@@ -37,7 +38,7 @@ from state.live_index import LiveIndex, Removal
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
-from streams.events.queries import QueryPart, Result
+from streams.events.queries import Browse, QueryPart, Result
 from streams.records import Record
 from streams.settings import Settings
 from streams.topics import DLQ, cluster_id
@@ -114,6 +115,7 @@ class Searcher:
             index=self._index,
             stamp=description.stamp,
         )
+        self._browsing = Browsing(self._index, self._shard)
         self._searching = Searching(
             self._settings,
             encoder=description,
@@ -293,6 +295,8 @@ class Searcher:
     async def _answered(self, ask: Ask, started: float) -> list[Outgoing]:
         self._searching.check(ask.query)
         await self._wait_for_replica(ask)
+        if ask.query.browse is not None:
+            return await self._browsed(ask, ask.query.browse, started)
         vectors = await self._vectors(ask)
         encoded = time.perf_counter()
         if ask.remaining_s <= 0:
@@ -305,6 +309,23 @@ class Searcher:
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
         shown = self._impressions.of(ask.query, result, vectors)
         outgoing = [answer(ask, result), impression(ask, shown, self._settings)]
+        check_size(outgoing)
+        return outgoing
+
+    async def _browsed(self, ask: Ask, browse: Browse, started: float) -> list[Outgoing]:
+        codebooks = self._codebooks.current
+        branches, epoch = await self._in_thread(lambda: self._browsing.branches(ask.query, browse))
+        took_ms = (time.perf_counter() - started) * 1_000
+        result = Result(
+            query_id=ask.query_id,
+            branches=branches,
+            epoch=epoch,
+            codebook_offset=codebooks.offset,
+            fresh_to=self._replica.fresh_to(),
+            took_ms={"total": round(took_ms, 3)},
+        )
+        self._worker.sensor.query_answered("browse", {"total": took_ms}, len(branches))
+        outgoing = [answer(ask, result)]
         check_size(outgoing)
         return outgoing
 

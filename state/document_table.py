@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, get_args
 
 import numpy as np
@@ -11,12 +11,14 @@ from pyroaring import BitMap
 
 from state.texts import NOT_FOUND, Texts
 from streams.events.assignments import Modality
+from streams.semantic_id import CATEGORY_BITS, CLUSTER_BITS, INSTANCE_BITS, LEVEL_SIZES, SUBCATEGORY_BITS
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 NO_ID = -1
 """In `ids`: the document has none in this epoch."""
 _NUMBERS = {modality: number for number, modality in enumerate(MODALITIES)}
 _FIRST_CAPACITY = 1_024
+_LEVEL_BITS = (CATEGORY_BITS, SUBCATEGORY_BITS, CLUSTER_BITS, INSTANCE_BITS)
 _NEVER = float("nan")
 T = TypeVar("T", bound=np.generic)
 
@@ -164,6 +166,14 @@ class DocumentTable:
             known[slot] = ids.get(epoch, NO_ID)
         for epoch in ids.keys() - self._ids.keys():
             self.set_id(slot, epoch=epoch, packed=ids[epoch])
+
+
+def packed_prefix(prefix: Sequence[int]) -> tuple[int, int]:
+    """One to four codes as (packed, bits): a packed id starts with them where `id >> bits == packed`."""
+    packed = 0
+    for code, size in zip(prefix, LEVEL_SIZES, strict=False):
+        packed = packed * size + code
+    return packed, sum(_LEVEL_BITS[len(prefix) :])
 
 
 def _grown(array: NDArray[T], capacity: int, *, fill: float) -> NDArray[T]:

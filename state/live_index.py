@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from state.document_table import DocumentTable
+from state.bitmaps import bitmap_of_mask
+from state.document_table import DocumentTable, packed_prefix
 from state.field_values import FieldTable, FieldValues, filterable, seconds
 from state.filters import Filter
 from state.generative import GenerativePath
@@ -24,7 +25,7 @@ from state.readers import Readers, Retired
 from state.vector_rows import QueryArrays, RowArrays, Vector, VectorRows
 from streams.events.assignments import Modality
 from streams.events.documents import FieldValue, Scalar
-from streams.semantic_id import INSTANCE_BITS, SemanticId
+from streams.semantic_id import INSTANCE_BITS
 
 Floats = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -243,16 +244,14 @@ class LiveIndex:
         """The values of a field, for filters."""
         return self._fields.get(name)
 
+    def packed_ids(self) -> Slots:
+        """Packed ids in the active epoch by slot, NO_ID where there is none; of those that are gone, whatever."""
+        return self._table.ids(-1 if self.active_epoch is None else self.active_epoch)
+
     def below(self, prefix: Sequence[int]) -> BitMap:
         """Slots of the documents whose id in the active epoch starts with `prefix` (one to four codes)."""
-        path, epoch = self.active_path(), self.active_epoch
-        if path is None or epoch is None:
-            return BitMap()
-        slots = path.below(prefix[:_LEAF_LEVELS])
-        if len(prefix) > _LEAF_LEVELS:
-            packed = SemanticId(*prefix).packed()
-            slots = slots[[self.id_of(slot, epoch) == packed for slot in slots.tolist()]]
-        return BitMap(slots.astype(np.uint32))
+        packed, bits = packed_prefix(prefix)
+        return bitmap_of_mask(self.packed_ids() >> bits == packed) & self.every()
 
     def __len__(self) -> int:
         """How many documents are live."""

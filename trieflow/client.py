@@ -164,6 +164,22 @@ class Client:
         query = build_query(question, options, inline_limit=self.settings.content.inline_limit)
         return self._ask(query, timeout)
 
+    def browse(
+        self,
+        prefix: str | None = None,
+        *,
+        depth: int = 1,
+        examples: int = 3,
+        **options: Unpack[SearchOptions],
+    ) -> Result:
+        """Count documents below the branches of the tree of ids, from `prefix` (as 3.17) or from the root.
+
+        The answer has `branches`, or `error` with a code; of the options, `filter`, `read_after` and `timeout`
+        count. Raises as `search` does.
+        """
+        asked = {"prefix": prefix, "depth": depth, "examples": examples}
+        return self.search({"browse": asked}, **options)
+
     def click(self, query_id: str, document_id: str, action: str = "click") -> RecordAddress:
         """Tell what a person did with a hit: click, save, hide, convert or view. Raises DataError."""
         from streams.events.impressions import Feedback

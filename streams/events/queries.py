@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from streams.events.base import ErrorDetail, Event, Flag, LogPosition, Number, Whole
 from streams.events.documents import FieldValue, ImageSource
-from streams.events.rules import SIGNED_IN_AND_ALONE, SOME_PART_COUNTS, JsonSchema, add_shorthand, one_of
-from streams.semantic_id import SemanticIdText
+from streams.events.rules import SIGNED_IN_AND_ALONE, JsonSchema, one_of, parts_or
+from streams.semantic_id import SemanticIdText, parse_prefix
 
 SearchMode = Literal["auto", "generative", "dense", "lexical"]
 PartRole = Literal["and", "or", "not"]
@@ -46,13 +55,39 @@ class QueryPart(Event):
         return self
 
 
+def _checked_prefix(text: str) -> str:
+    parse_prefix(text)
+    return text
+
+
+IdPrefixText = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{1,2}(\.[0-9]{1,3}(\.[0-9]{1,4})?)?$"),
+    AfterValidator(_checked_prefix),
+]
+"""One to three numbers of an id, as 3.17."""
+
+
+class Browse(Event):
+    """Which branches of the tree of ids to count."""
+
+    prefix: IdPrefixText | None = None
+    """Below which branch, as `3.17`; absent: from the root."""
+    depth: Whole = Field(default=1, ge=1, le=3)
+    """How many levels below it."""
+    examples: Whole = Field(default=3, ge=0, le=10)
+    """How many typical documents to name for each branch."""
+
+
 class Query(Event):
     """A search request. Key: the query id. `{"text": "red boots"}` is short for one part of weight 1."""
 
-    parts: list[QueryPart] = Field(min_length=1, max_length=MAX_PARTS, json_schema_extra=SOME_PART_COUNTS)
+    browse: Browse | None = None
+    """In place of `parts`: count the documents below branches of the tree. Answered by `branches`."""
+    parts: list[QueryPart] = Field(default_factory=list, max_length=MAX_PARTS, validate_default=True)
     """What to look for. At least one part, of another role than `not`, has a weight above 0."""
     filter: dict[str, Any] | None = None
-    """Which documents may be hits.
+    """Which documents may be hits, or count.
 
     `{"field": value}`, `{"field": {"in" | "gte" | "lte" | "prefix": ...}}`, `{"id_prefix": "3.17"}`,
     `{"and" | "or" | "not": [filter, ...]}`. `tags`, `language`, `modality` and `published_at` are fields too.
@@ -89,11 +124,20 @@ class Query(Event):
         schema = handler.resolve_ref_schema(handler(core))
         part = handler.resolve_ref_schema(handler(QueryPart.__pydantic_core_schema__))
         kinds = {name: part["properties"][name] for name in _KINDS}
-        add_shorthand(schema, kinds)
+        parts_or("browse", schema, kinds)
         return schema
+
+    @field_validator("parts")
+    @classmethod
+    def _parts_or_browse(cls, parts: list[QueryPart], info: ValidationInfo) -> list[QueryPart]:
+        if bool(parts) == (info.data.get("browse") is not None):
+            raise ValueError("a query has either 'parts', one or more, or 'browse'")
+        return parts
 
     @model_validator(mode="after")
     def _some_part_counts(self) -> Query:
+        if self.browse is not None:
+            return self
         if not any(part.weight > 0 and part.role != "not" for part in self.parts):
             raise ValueError("at least one part, of another role than 'not', needs a weight above 0")
         return self
@@ -127,18 +171,44 @@ class Hit(Event):
     """URL of the thumbnail in the content store."""
 
 
+class TypicalDocument(Event):
+    """A document that stands for a branch."""
+
+    document_id: str
+    """The key that it was published with."""
+    title: str | None = None
+    """As published."""
+    image: str | None = None
+    """URL of the thumbnail in the content store."""
+
+
+class Branch(Event):
+    """A branch of the tree of ids."""
+
+    prefix: IdPrefixText
+    """The numbers that the ids below it begin with, as `3.17`."""
+    documents: int
+    """How many documents are below it."""
+    children: int
+    """How many branches are one level below it; 0 for a leaf."""
+    examples: list[TypicalDocument]
+    """Those nearest to the middle of the branch."""
+
+
 class Result(Event):
-    """An answer (with `hits`) or a failure (with `error`). Key: the query id.
+    """An answer (with `hits`, or with `branches`) or a failure (with `error`). Key: the query id.
 
     Every query gets one; after a crash it may come twice, with the same `ce_id`.
     """
 
-    model_config = ConfigDict(json_schema_extra=one_of("hits", "error"))
+    model_config = ConfigDict(json_schema_extra=one_of("hits", "branches", "error"))
 
     query_id: str
     """The key of the query; empty when it could not be used."""
     hits: list[Hit] | None = None
     """The best first."""
+    branches: list[Branch] | None = None
+    """To `browse`: the branch asked for and those below it, each followed by its own. At most 1,000."""
     mode: SearchMode | None = None
     """The path that was taken."""
     model_version: str | None = None
@@ -160,6 +230,6 @@ class Result(Event):
 
     @model_validator(mode="after")
     def _answer_or_failure(self) -> Result:
-        if (self.hits is None) == (self.error is None):
-            raise ValueError("a result has either 'hits' or 'error'")
+        if sum(given is not None for given in (self.hits, self.branches, self.error)) != 1:
+            raise ValueError("a result has exactly one of 'hits', 'branches', 'error'")
         return self

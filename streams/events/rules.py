@@ -38,16 +38,22 @@ def searchable() -> JsonSchema:
     }
 
 
-def add_shorthand(schema: JsonSchema, kinds: Mapping[str, JsonSchema]) -> None:
-    """`parts` may be left out where some of `kinds` stand in its place; null is none of them."""
-    schema["required"].remove("parts")
+def parts_or(instead: str, schema: JsonSchema, kinds: Mapping[str, JsonSchema]) -> None:
+    """Either `parts`, or their shorthand (some of `kinds`; null is none of them), or `instead`."""
+    without: JsonSchema = {instead: {"type": "null"}}
     short = {
         "description": "The shorthand: one part of weight 1 for each of these.",
         "not": {"required": ["parts"]},
-        "properties": {name: {"allOf": [kind, _NOT_NULL]} for name, kind in kinds.items()},
+        "properties": without | {name: {"allOf": [kind, _NOT_NULL]} for name, kind in kinds.items()},
         "anyOf": [{"required": [name]} for name in kinds],
     }
-    schema["anyOf"] = [{"required": ["parts"]}, short]
+    no_parts = {"not": {"anyOf": [{"required": [name]} for name in ("parts", *kinds)]}}
+    empty = {"required": ["parts"], "properties": {"parts": {"maxItems": 0}}}
+    schema["anyOf"] = [
+        {"required": ["parts"], "properties": without | {"parts": SOME_PART_COUNTS}},
+        short,
+        _given(instead, _NOT_NULL) | {"anyOf": [no_parts, empty]},
+    ]
 
 
 def add_aliases(schema: JsonSchema, aliases: Mapping[str, str]) -> None:

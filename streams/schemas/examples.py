@@ -84,6 +84,7 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             ],
             "filter": {"id_prefix": "3.17"},
         },
+        {"browse": {"prefix": "3", "depth": 2, "examples": 1}},
     ],
     Result: [
         {
@@ -108,6 +109,20 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "fresh_to": _LOG,
             "newest_document_age_ms": 840.0,
             "took_ms": {"encode": 6.1, "dense": 0.9, "fuse": 0.1, "total": 7.3},
+        },
+        {
+            "query_id": _QUERY_ID,
+            "branches": [
+                {
+                    "prefix": "3.17",
+                    "documents": 812,
+                    "children": 13,
+                    "examples": [{"document_id": "boot-1", "title": "Red leather boots"}],
+                }
+            ],
+            "epoch": 1,
+            "codebook_offset": 4,
+            "fresh_to": _LOG,
         },
         {
             "query_id": _QUERY_ID,

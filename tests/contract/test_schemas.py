@@ -196,7 +196,12 @@ options = {
     "explain": st.booleans(),
     "model_version": words | st.none(),
 }
-queries = bodies({"parts": st.lists(parts, min_size=1, max_size=3)}, **options) | bodies(**kinds, **options)
+browse = bodies(prefix=st.sampled_from(["3", "15.255.4095", None]), depth=st.integers(1, 3), examples=whole)
+queries = (
+    bodies({"parts": st.lists(parts, min_size=1, max_size=3)}, browse=st.none(), **options)
+    | bodies(**kinds, **options)
+    | bodies({"browse": browse}, **options)
+)
 actions = st.sampled_from(["click", "view"])
 feedback = bodies(
     {"query_id": words, "document_id": words, "action": actions}, dwell_ms=whole, object_id=words, at=times
@@ -276,6 +281,9 @@ def test_the_schema_takes_feedback_exactly_if_the_code_does(body: dict[str, Any]
         ("query", {"parts": [{"text": "red", "role": "not"}]}),
         ("query", {"parts": [{"text": "red"}, {"text": "blue", "role": "or", "weight": -1}]}),
         ("query", {"text": None}),
+        ("query", {"text": "red", "browse": {}}),
+        ("query", {"browse": {"prefix": "3.17.402.8"}}),
+        ("result", {"query_id": "1", "hits": [], "branches": []}),
         ("query", {"parts": [{"text": "red", "weight": "1"}]}),
         ("result", {"query_id": "1"}),
         ("result", {"query_id": "1", "hits": [], "error": {"code": "expired", "message": ""}}),

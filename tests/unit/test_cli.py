@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from trieflow.cli import app
 
 COMMANDS = [
-    "up", "down", "publish", "delete", "search", "click", "status", "topics create", "topics show",
+    "up", "down", "publish", "delete", "search", "click", "ids tree", "status", "topics create", "topics show",
     "topics check", "doctor", "config", "replay dlq", "demo", "worker", "bench",
 ]  # fmt: skip
 
@@ -58,6 +58,9 @@ def test_help_lists_every_command(run):
         "search --weights one x",
         "search --read-after 7 x",
         "search boots OR NOT",
+        "ids tree boots",
+        "ids tree 3.17.402.8",
+        "ids tree --depth 4",
         "worker gardener",
         "up --searchers 0",
         "publish",

@@ -153,6 +153,10 @@ def test_the_shorthand_of_a_query_is_one_part_for_each_kind(
         ({"parts": [{"text": "a", "role": "not"}]}, ""),
         ({"parts": [{"text": "a"}, {"text": "b", "role": "not", "weight": -0.5}]}, "parts.1"),
         ({"parts": [{"text": "a"}, {"text": "b", "role": "nor"}]}, "parts.1.role"),
+        ({"browse": None}, "parts"),
+        ({"browse": {}, "text": "a"}, "parts"),
+        ({"browse": {"prefix": "3.999"}}, "browse.prefix"),
+        ({"browse": {"depth": 4}}, "browse.depth"),
         ({"parts": [{"text": "a"}] * 17}, "parts"),
         ({"text": ""}, "parts.0.text"),
         ({"text": "a", "top_k": 1_001}, "top_k"),
@@ -169,6 +173,8 @@ def test_a_result_is_an_answer_or_a_failure():
     assert refused_field(Result, {"query_id": "1"}) == ""
     assert refused_field(Result, {"query_id": "1", "hits": [], "error": error}) == ""
     assert Result.model_validate({"query_id": "1", "hits": []}).hits == []
+    assert Result.model_validate({"query_id": "1", "branches": []}).branches == []
+    assert refused_field(Result, {"query_id": "1", "hits": [], "branches": []}) == ""
 
 
 def test_a_hit_without_an_id_in_this_epoch_is_read_as_it_was_written():

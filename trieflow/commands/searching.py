@@ -72,7 +72,7 @@ def search(
         ),
         "top_k": top_k,
         "mode": cast("SearchMode", _mode(mode)),
-        "filter": _both(asked_for.get("filter"), _json_object(filter_)),
+        "filter": _both(asked_for.get("filter"), json_object(filter_)),
         "read_after": _positions(read_after),
         "explain": explain or None,
         "timeout": timeout,
@@ -168,7 +168,8 @@ def _mode(mode: str) -> str:
     return mode
 
 
-def _json_object(text: str | None) -> dict[str, Any] | None:
+def json_object(text: str | None) -> dict[str, Any] | None:
+    """The filter that was typed."""
     if text is None:
         return None
     try:
