@@ -11,11 +11,12 @@ from models.codebooks.growth import (
     Decision,
     Members,
     merge,
+    outgrown,
     oversized,
+    recentre,
     split,
     undersized,
 )
-from models.codebooks.membership import Membership
 from models.codebooks.regrouping import regroup
 from models.codebooks.second_leaf import second_leaves
 from models.codebooks.tree import Codebook, LeafChange, Subcategory
@@ -29,12 +30,13 @@ __all__ = [
     "Documents",
     "LeafChange",
     "Members",
-    "Membership",
     "Subcategory",
     "Vectors",
     "fit_codebook",
     "merge",
+    "outgrown",
     "oversized",
+    "recentre",
     "regroup",
     "second_leaves",
     "split",

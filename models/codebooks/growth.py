@@ -22,13 +22,15 @@ from streams.semantic_id import CLUSTER_BITS
 
 Members = Callable[[int], tuple[Documents, Vectors]]
 """From a packed leaf to its documents: their numbers (m,) and vectors (m, d), in an order that repeats."""
-Reason = Literal["split", "merge", "regroup"]
+Reason = Literal["split", "merge", "recentre", "regroup"]
 
 MEAN = 64
 """Documents that a leaf holds on average just before the tree is fitted anew."""
 SPLIT_ABOVE = 4 * MEAN
 MERGE_BELOW = 1 / 8
 """A leaf is merged when it holds less than this share of the mean."""
+GROWN = 1 / 8
+"""A centroid is set anew when its leaf holds so much more or less than when it was set: worth 1 point of recall."""
 NEIGHBOURS = 16
 """Leaves around a split leaf whose borders are looked at: more move more documents and find no more."""
 HYSTERESIS = 1.05
@@ -58,6 +60,16 @@ def undersized(book: Codebook, counts: Mapping[int, int]) -> list[int]:
     """
     least = MERGE_BELOW * sum(counts.values()) / len(book)
     return [leaf for leaf in book.leaves.tolist() if counts.get(leaf, 0) < least]
+
+
+def outgrown(counts: Mapping[int, int], when_set: Mapping[int, int]) -> list[int]:
+    """Leaves that are to be recentred, ascending; `when_set`: what each held when its centroid was set."""
+
+    def changed(leaf: int) -> bool:
+        then = when_set.get(leaf, 0)
+        return abs(counts[leaf] - then) > GROWN * then
+
+    return sorted(filter(changed, counts))
 
 
 def split(book: Codebook, leaf: int, members: Members) -> Decision | None:
@@ -91,6 +103,25 @@ def merge(book: Codebook, leaves: Iterable[int], members: Members) -> Decision |
         return None
     to_leaves = book.apply(changes).nearest(vectors, 1)[0][:, 0]
     return Decision("merge", changes, documents, to_leaves)
+
+
+def recentre(book: Codebook, leaves: Iterable[int], members: Members) -> Decision | None:
+    """Put centroids into the middle of what their leaves hold; documents that now belong elsewhere go there.
+
+    None when none of these leaves is in the tree and holds documents.
+    """
+    groups = {leaf: members(leaf) for leaf in sorted(set(leaves)) if leaf in book}
+    held = {leaf: group for leaf, group in groups.items() if len(group[0])}
+    if not held:
+        return None
+    changes = tuple(LeafChange(leaf, vectors.mean(axis=0)) for leaf, (_, vectors) in held.items())
+    after = book.apply(changes)
+    documents, vectors = _all_of(list(held.values()), book.dimension)
+    sizes = [len(group) for group, _ in held.values()]
+    away = vectors - np.repeat([_centroid(after, leaf) for leaf in held], sizes, axis=0)
+    nearest, distances = after.nearest(vectors, 1)
+    moved = np.einsum("nd,nd->n", away, away) > HYSTERESIS * distances[:, 0]
+    return Decision("recentre", changes, documents[moved], nearest[moved, 0])
 
 
 def _settled(book: Codebook, leaves: list[int], groups: Sequence[tuple[Documents, Vectors]]) -> Decision:

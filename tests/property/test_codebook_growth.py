@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.codebooks import Codebook, LeafChange, Membership, merge, regroup, split, undersized
+from benchmarks.membership import Membership
+from models.codebooks import Codebook, LeafChange, merge, recentre, regroup, split, undersized
 from streams.semantic_id import CLUSTER_BITS, Leaf
 
 DIMENSION = 3
@@ -19,6 +20,7 @@ steps = st.lists(
         st.tuples(st.just("drop"), st.integers(0, 30)),
         st.tuples(st.just("split"), st.integers(0, 20)),
         st.tuples(st.just("merge"), st.lists(st.integers(0, 20), max_size=4)),
+        st.tuples(st.just("recentre"), st.lists(st.integers(0, 20), max_size=4)),
         st.tuples(st.just("merge small"), st.none()),
         st.tuples(st.just("regroup"), st.none()),
     ),
@@ -37,6 +39,8 @@ def decide(what: str, asked: object, book: Codebook, documents: Membership, memb
         return split(book, leaves[asked % len(leaves)], members)
     if what == "merge":
         return merge(book, {leaves[each % len(leaves)] for each in asked}, members)
+    if what == "recentre":
+        return recentre(book, {leaves[each % len(leaves)] for each in asked}, members)
     if what == "merge small":
         return merge(book, undersized(book, documents.counts()), members)
     return regroup(book, members)

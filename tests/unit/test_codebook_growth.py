@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.membership import Membership
 from models.codebooks import (
     Codebook,
     Decision,
     LeafChange,
-    Membership,
     merge,
+    outgrown,
     oversized,
+    recentre,
     regroup,
     split,
     undersized,
@@ -222,6 +224,38 @@ def test_an_empty_leaf_is_merged_without_moving_anything():
     assert undersized(world.book, world.documents.counts())[0] == Leaf(1, 1, 1).packed()
     decision = world.do(merge(world.book, [Leaf(1, 1, 1).packed()], world.members))
     assert len(decision.documents) == 0
+
+
+# -- recentre ------------------------------------------------------------------------------------------------
+
+
+def test_a_centroid_goes_to_the_middle_and_what_belongs_elsewhere_goes_there():
+    world = World(book_of({HOME: at(0.0), FAR_AWAY: at(4.0)}), heap(40, at(1.5)))
+    later = np.arange(40, 140)
+    world.vectors = np.concatenate([world.vectors, heap(100, at(-3.0))])
+    world.documents.put(later, np.full(100, HOME.packed()))
+    held, inside = world.members(HOME.packed())
+    decision = world.do(recentre(world.book, [HOME.packed()], world.members))
+    assert [change.leaf for change in decision.changes] == [HOME.packed()]
+    assert world.book.centroid(HOME.packed()) == pytest.approx(inside.mean(axis=0), abs=1e-3)
+    expected = [
+        n
+        for n, vector in zip(held.tolist(), inside, strict=True)
+        if squared(vector - world.book.centroid(HOME.packed())) > HYSTERESIS * squared(vector - at(4.0))
+    ]
+    assert decision.documents.tolist() == expected
+    assert set(decision.to_leaves.tolist()) == {FAR_AWAY.packed()}
+
+
+def test_leaves_that_are_gone_or_empty_are_not_recentred():
+    world = two_heaps()
+    world.book = world.book.apply([LeafChange(Leaf(1, 1, 1).packed(), at(-70.0))])
+    assert recentre(world.book, [Leaf(1, 1, 1).packed(), Leaf(9, 9, 9).packed()], world.members) is None
+
+
+def test_a_leaf_is_recentred_when_it_grew_or_shrank_by_an_eighth():
+    when_set = {1: 80, 2: 80, 3: 80, 4: 80}
+    assert outgrown({1: 90, 2: 91, 3: 69, 4: 70, 5: 1}, when_set) == [2, 3, 5]
 
 
 # -- subcategories -------------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from pyroaring import BitMap
 
-from models.codebooks.arrays import Codes, Documents
-from models.codebooks.growth import Decision
+from models.codebooks import Codes, Decision, Documents
 
 
 class Membership:
