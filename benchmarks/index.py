@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NEAREST = 10
 HELD_BACK = 8_000  # rows that are not in the built indexes, to be inserted
 _INSERTED = 2_000
-_TURN_S = 1.0
+_TURN_S = 0.5
 
 
 def main(settings: Settings, arguments: Sequence[str]) -> None:
@@ -209,7 +209,7 @@ def _changes(process: PeerProcess, rows: int) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     at = rows
     for a_call in (1, 32):
-        answer = process.ask("insert", first=at, count=_INSERTED, a_call=a_call, most_s=10.0)
+        answer = process.ask("insert", first=at, count=_INSERTED, a_call=a_call, most_s=5.0)
         at += answer["inserted"]
         changes[f"insert_{a_call}"] = _of_calls(answer["seconds"], answer["inserted"])
     if process.about["deletes"]:

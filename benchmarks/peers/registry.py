@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 PEERS = {
     "trieflow-generative": "trieflow_generative:Generative",
     "trieflow-dense": "trieflow_dense:TrieflowDense",
+    "trieflow-fused": "trieflow_fused:Fused",
     "faiss-hnsw": "faiss_hnsw:FaissHnsw",
     "faiss-ivf": "faiss_ivf:FaissIvf",
     "usearch-int8": "usearch_hnsw:UsearchInt8",

@@ -45,8 +45,11 @@ class TrieflowDense:
     def search(self, query: Vectors, count: int, effort: int) -> Rows:
         some = min(max(effort, count), _SCORED_AGAIN * count)
         slots, _ = self._index.search(query, some, expansion=effort)
-        scores = self._rows[slots].astype(np.float32) @ query
-        return slots[np.argsort(-scores)[:count]]
+        return slots[np.argsort(-self.scores(slots, query))[:count]]
+
+    def scores(self, rows: Rows, query: Vectors) -> Vectors:
+        """Inner products of some rows with a query, from 16 bits a number."""
+        return np.asarray(self._rows[rows].astype(np.float32) @ query)
 
     def insert(self, first: int, vectors: Vectors) -> None:
         if first + len(vectors) > len(self._rows):
@@ -62,6 +65,10 @@ class TrieflowDense:
 
     def make_visible(self) -> None:
         """At once."""
+
+    def beside(self) -> None:
+        """A list or two around what was taken out, as the follower does between two changes."""
+        self._index.upkeep(2)
 
     def tidy(self) -> None:
         """Mend the lists around what was taken out, as the follower does at rest."""
