@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import corpus
-from benchmarks.index_growth import grow
+from benchmarks.index_growth import GROWN, grow
 from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.peers.registry import PEERS
 from benchmarks.recall import cheapest_at, reached_within, recall_of
@@ -41,8 +41,14 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     options = _options(arguments)
     whole = corpus.load(options.folder)
     if options.grow:
-        figures = grow(whole, options.engines, folder=options.folder / "growing", rounds=options.rounds)
-        part = "growth"
+        figures = grow(
+            whole,
+            options.engines,
+            folder=options.folder / "growing",
+            rounds=options.rounds,
+            rows=options.rows or GROWN,
+        )
+        part = f"growth to {figures['rows']} rows"
     else:
         rows = options.rows or len(whole.vectors) - HELD_BACK
         built = {name: _build(name, options, rows) for name in options.engines}

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _EPOCH = 1
 _ROWS_A_LEAF = 32
 _SHORTLIST = 64
+_BEAM = 64
+_MEMBERS_A_LEAF = (
+    32  # at least: half of what a leaf holds with both copies, so that rows are what ends a search
+)
 _AT_ONCE = 1_000
 _REPAIRED_A_ROW = 4
 _LOOK_EVERY = 1_000  # rows that come between two looks at the sizes of leaves
@@ -29,7 +33,7 @@ class Generative:
 
     name: ClassVar[str] = "trieflow, generative path"
     settings: ClassVar[str] = "a leaf for 32 rows, two leaves a row, int8 then 16 bits; rows scored"
-    efforts: ClassVar[tuple[int, ...]] = (500, 1_000, 2_000, 4_000, 8_000)
+    efforts: ClassVar[tuple[int, ...]] = (1_000, 2_000, 3_000, 4_000, 6_000, 8_000)
     visible_by: ClassVar[str] = "apply returns"
     deletes: ClassVar[bool] = True
     concurrent: ClassVar[bool] = True
@@ -57,7 +61,13 @@ class Generative:
         path = self._index.path(_EPOCH)
         with self._index.reading():
             found = path.search(
-                self._index.rows_arrays, arrays, query, leaves=4_096, members=effort, shortlist=_SHORTLIST
+                self._index.rows_arrays,
+                arrays,
+                query,
+                leaves=effort // _MEMBERS_A_LEAF,
+                members=effort,
+                shortlist=_SHORTLIST,
+                beam=_BEAM,
             )
             scores = arrays.weights @ self._index.parts(arrays, found.slots)
             best = self._index.top(found.slots, scores, count)
