@@ -46,6 +46,8 @@ class LexicalStore:
             self._writer = self._index.writer(_WRITER_BYTES, 1)
         except ValueError as error:
             raise StateError(f"{folder} is open in another process, or cannot be written: {error}") from error
+        # What a killed process wrote and did not commit: the next commit would give a file the same name.
+        self._writer.garbage_collect_files()
         self.positions: Mapping[int, int] = _positions(_read_note(self._index, self._schema))
         """The next log offset by partition, as of the last commit."""
 

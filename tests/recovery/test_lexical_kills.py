@@ -19,7 +19,7 @@ pytestmark = pytest.mark.recovery
 def test_after_many_kills_the_index_and_the_rest_of_the_log_are_the_whole_log(tmp_path: Path) -> None:
     chosen = random.Random(0)
     positions = [0]
-    for _ in range(12):
+    for _ in range(8):
         ahead = chosen.randrange(200)
         _killed_after(chosen.uniform(0.02, 0.6), tmp_path / "lexical", shard_ahead=ahead)
         index = opened(tmp_path / "lexical", shard_ahead=ahead)
