@@ -56,15 +56,19 @@ class Subcategory:
     @cached_property
     def mean(self) -> Vectors:
         """The mean of its leaves' centroids, (d,)."""
-        mean: Vectors = self.centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean: Vectors = self.centroids.mean(axis=0)
         return mean
 
     def with_changes(self, centroids: Mapping[int, Vectors | None]) -> Subcategory:
         """The same with some leaves put in or replaced, or taken out where the centroid is None."""
-        keep = ~np.isin(self.leaves, list(centroids))
+        there = np.fromiter((leaf in centroids for leaf in self.leaves.tolist()), dtype=np.bool_)
         put = {leaf: centroid for leaf, centroid in centroids.items() if centroid is not None}
-        leaves = np.concatenate([self.leaves[keep], np.array(list(put), dtype=np.int64)])
-        rows = np.concatenate([self.centroids[keep], *(centroid[None] for centroid in put.values())])
+        if np.count_nonzero(there) == len(put) == len(centroids):
+            rows = self.centroids.copy()
+            rows[there] = [put[leaf] for leaf in self.leaves[there].tolist()]
+            return Subcategory(self.prefix, self.leaves, _frozen(rows))
+        leaves = np.concatenate([self.leaves[~there], np.array(list(put), dtype=np.int64)])
+        rows = np.concatenate([self.centroids[~there], *(centroid[None] for centroid in put.values())])
         order = np.argsort(leaves)
         return Subcategory(self.prefix, _frozen(leaves[order]), _frozen(rows[order]))
 
