@@ -10,7 +10,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from models.codebooks import Codebook, Decision, LeafChange, merge, oversized, regroup, split, undersized
+from models.codebooks import (
+    Codebook,
+    Decision,
+    LeafChange,
+    Members,
+    merge,
+    outgrown,
+    oversized,
+    recentre,
+    regroup,
+    split,
+    undersized,
+)
 from state.live_index import LiveIndex
 from state.records import LogRecord
 from streams.events.codebooks import Move
@@ -18,13 +30,14 @@ from streams.semantic_id import INSTANCE_BITS, Leaf, SemanticId
 
 log = structlog.get_logger()
 
-REGROUP_EVERY = 1_000
-"""Documents that come or go between two looks at small leaves and at subcategories."""
+TIDY_EVERY = 1_000
+"""Documents that come or go between two looks at small leaves, centroids and subcategories."""
 PATIENCE_S = 60.0
 """A move that was not seen in the log by then is not waited for any more; it is decided anew."""
 MOST_MOVING = 4_000
 """Documents on the move at a time: they go through the indexers, between the documents that are published."""
 
+_Tidy = Callable[[Codebook, dict[int, int], Members], Decision | None]
 Publish = Callable[[int, Sequence[LeafChange], Sequence[Move]], None]
 """Put changes of an epoch and moves on the log, in one transaction."""
 
@@ -44,6 +57,10 @@ class Upkeep:
         self._publish = publish
         self._moving: dict[str, _Moving] = {}
         self._changes = 0
+        self._due: list[_Tidy] = []
+        self._epoch = -1
+        self._size_when_set: dict[int, int] = {}
+        """By leaf of that epoch, what it held when its centroid was set, or when it was first seen here."""
 
     def note(self, records: Sequence[LogRecord]) -> None:
         """What the log says since: moves that are done. Runs on the thread of the replica."""
@@ -68,10 +85,13 @@ class Upkeep:
             return None
         leaves, sizes = self._index.path(book.epoch).sizes()
         counts = dict(zip(leaves.tolist(), sizes.tolist(), strict=True))
+        self._remember(book.epoch, counts)
         with self._index.reading():
             decision = self._decide(book, counts, busy)
             if decision is not None:
                 moves = self._moves(book, decision)
+                for change in decision.changes:
+                    self._size_when_set.pop(change.leaf, None)
                 self._publish(book.epoch, decision.changes, moves)
         if decision is not None:
             log.info(
@@ -95,15 +115,32 @@ class Upkeep:
                 decision = split(book, leaf, members)
                 if decision is not None:
                     return decision
-        if self._changes < REGROUP_EVERY or busy:
-            return None
-        self._changes = 0
-        small = [leaf for leaf in undersized(book, counts) if leaf not in busy]
+        if self._changes >= TIDY_EVERY:
+            self._changes, self._due = 0, [self._merged, self._recentred, self._regrouped]
+        while self._due and not busy:
+            decision = self._due.pop(0)(book, counts, members)
+            if decision is not None:
+                return decision
+        return None
+
+    def _merged(self, book: Codebook, counts: dict[int, int], members: Members) -> Decision | None:
         # What came to a leaf that was given up, on the way while that was decided, is sent on.
         stray = [leaf for leaf in counts if leaf in book.gone]
-        return merge(book, [*small, *stray], members) or regroup(book, members)
+        return merge(book, [*undersized(book, counts), *stray], members)
 
-    def _members_of(self, epoch: int) -> Callable[[int], tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def _recentred(self, book: Codebook, counts: dict[int, int], members: Members) -> Decision | None:
+        return recentre(book, outgrown(counts, self._size_when_set), members)
+
+    def _regrouped(self, book: Codebook, counts: dict[int, int], members: Members) -> Decision | None:
+        return regroup(book, members)
+
+    def _remember(self, epoch: int, counts: dict[int, int]) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._size_when_set = epoch, {}
+        for leaf, count in counts.items():
+            self._size_when_set.setdefault(leaf, count)
+
+    def _members_of(self, epoch: int) -> Members:
         path = self._index.path(epoch)
 
         def members(leaf: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
