@@ -32,6 +32,7 @@ CALLS = {
     "partition_lost": ((2,), "trieflow_partition_held", {"partition": "2"}, 0),
     "in_flight": ((12,), "trieflow_in_flight_events", {}, 12),
     "epoch_active": ((4,), "trieflow_epoch_active", {}, 4),
+    "sampled_recall": ((0.9,), "trieflow_sampled_recall", {}, 0.9),
     "encoded": (("image", 32, 0.4), "trieflow_encoded_parts_total", {"kind": "image"}, 32),
     "commit_age": ((2.5,), "trieflow_commit_age_seconds", {}, 2.5),
 }
