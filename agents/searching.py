@@ -19,7 +19,7 @@ from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.bitmaps import bitmap_of_slots
 from state.centroid_tree import Learned
-from state.combining import alternatives, combined
+from state.combining import alternatives, left_out, wanted
 from state.filters import parse_filter
 from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
 from state.generative import GenerativePath, Probability
@@ -100,18 +100,28 @@ class _Asked:
     path: Path
     epoch: int
 
-    def score(self, parts: Vector) -> Vector:
+    def wanted(self, parts: Vector) -> Vector:
         """Scores (n,) from those of the parts (p, n)."""
-        return combined(parts, self.arrays.weights, [vector.role for vector in self.vectors])
+        return wanted(parts, self.arrays.weights, self._roles)
+
+    def lost(self, parts: Vector) -> Vector:
+        """What `not` takes away (n,), from scores of the parts (p, n)."""
+        return left_out(parts, self.arrays.weights, self._roles)
+
+    @property
+    def _roles(self) -> list[PartRole]:
+        return [vector.role for vector in self.vectors]
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Documents that any path found: slots (n,), exact vector scores (n,), what raw features changed in these."""
+    """Documents that any path found: slots (n,), ascending, and of each (n,) its exact vector score, what raw
+    features changed in it, and what `not` takes away."""
 
     slots: Slots
     scores: Vector
     raw: Vector
+    lost: Vector
 
 
 @dataclass
@@ -333,18 +343,18 @@ class Searching:
     def _scored(self, asked: _Asked, slots: Slots) -> _Candidates:
         """Exact scores of what any path found; documents that are gone by now are left out."""
         parts = self._index.parts(asked.arrays, slots)
-        scores = asked.score(parts)
-        there = ~np.isnan(scores)
-        slots, scores, parts = slots[there], scores[there], parts[:, there]
-        raw = np.zeros(len(slots), dtype=np.float32)
+        there = ~np.isnan(parts).any(axis=0)
+        slots, parts = slots[there], parts[:, there]
+        joint = asked.wanted(parts)
         calibration = self._encoder.calibration.get("image>raw")
         if calibration is not None and any(vector.raw is not None for vector in asked.vectors):
-            best = np.argsort(-scores, kind="stable")[: self._settings.shortlist]
-            raw[best] = self._raw(asked, slots[best], parts[:, best], calibration)
-        return _Candidates(slots, scores + raw, raw)
+            best = np.argsort(-joint, kind="stable")[: self._settings.shortlist]
+            parts[:, best] = self._by_raw(asked, slots[best], parts[:, best], calibration)
+        scores = asked.wanted(parts)
+        return _Candidates(slots, scores, scores - joint, asked.lost(parts))
 
-    def _raw(self, asked: _Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
-        """What it changes (n,) that pictures are compared by raw features, in place of the joint part (p, n)."""
+    def _by_raw(self, asked: _Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
+        """The parts (p, n) with pictures compared with pictures by raw features, in place of the joint part."""
         exact = parts.copy()
         for number, vector in enumerate(asked.vectors):
             if vector.raw is None:
@@ -354,7 +364,7 @@ class Searching:
                 best = None if document_id is None else self._raw_product(document_id, vector.raw)
                 if best is not None:
                     exact[number, i] = (best - calibration.mean) / calibration.spread
-        return asked.score(exact) - asked.score(parts)
+        return exact
 
     def _raw_product(self, document_id: str, raw: Vector) -> float | None:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
@@ -363,22 +373,32 @@ class Searching:
     def _hits(
         self, asked: _Asked, path: GenerativePath | None, found: _Candidates, lexical: RankedList
     ) -> list[Hit]:
-        """The best by what all paths say together."""
+        """The best by what all paths say together, less what `not` takes away.
+
+        That is not fused: a fusion makes little of differences far from the top, and with them of the penalty.
+        """
         order = np.argsort(-found.scores, kind="stable")
-        lists = [lexical]
-        if asked.path != "lexical":
-            lists.append(RankedList(asked.path, found.slots[order], found.scores[order]))
-        fused = fuse(lists, self._weights, len(found.slots))
-        shown = self._index.top(fused.slots, fused.scores.astype(np.float32), asked.query.top_k)
+        near = RankedList(asked.path, found.slots[order], found.scores[order])
+        fused = fuse(
+            [lexical] if asked.path == "lexical" else [lexical, near], self._weights, len(found.slots)
+        )
+        raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
+        scores = fused.scores - [lost.get(slot, 0.0) for slot in fused.slots.tolist()]
+        shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
         probabilities = self._probabilities(asked, path, [document.slot for document in shown])
-        raw = dict(zip(found.slots.tolist(), found.raw.tolist(), strict=True))
         rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
         return [
             self._hit(
                 asked,
                 document,
                 position=position,
-                parts=_parts(fused, rows[document.slot], raw.get(document.slot, 0.0), asked.path),
+                parts=_parts(
+                    fused,
+                    rows[document.slot],
+                    asked.path,
+                    raw=raw.get(document.slot, 0.0),
+                    lost=lost.get(document.slot, 0.0),
+                ),
                 probability=probability,
             )
             for position, (document, probability) in enumerate(
@@ -432,12 +452,20 @@ def _words(query: Query) -> str:
     return " ".join(part.text for part in wanted if part.text is not None)
 
 
-def _parts(fused: Fused, row: int, raw: float, path: Path) -> dict[str, float]:
-    """What each path gave to a document; raw features have a part of their own."""
+def _by_slot(found: _Candidates, values: Vector, asked: _Asked) -> dict[int, float]:
+    """Values of candidates by slot; none where vectors do not count."""
+    counts = asked.path != "lexical" and values.any()
+    return dict(zip(found.slots.tolist(), values.tolist(), strict=True)) if counts else {}
+
+
+def _parts(fused: Fused, row: int, path: Path, *, raw: float, lost: float) -> dict[str, float]:
+    """What each path gave to a document; raw features and what `not` takes away have parts of their own."""
     parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
     if raw:
         parts[path] = parts.get(path, 0.0) - raw
         parts["raw"] = raw
+    if lost:
+        parts["not"] = -lost
     return parts
 
 

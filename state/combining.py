@@ -29,25 +29,35 @@ PENALTY = 2.0
 
 
 def combined(parts: Floats, weights: Floats, roles: Sequence[PartRole]) -> Floats:
-    """Scores (n,) of documents from those of their parts (p, n), with weights (p,). NaN where a part is NaN.
+    """Scores (n,) of documents from those of their parts (p, n), with weights (p,): `wanted` less `left_out`."""
+    return wanted(parts, weights, roles) - left_out(parts, weights, roles)
+
+
+def wanted(parts: Floats, weights: Floats, roles: Sequence[PartRole]) -> Floats:
+    """What the `and` and `or` parts (of p) give to each document (n,). NaN where a part is NaN.
 
     `and` parts with weights above 0: sum(w) times the soft minimum. With negative weights: w * score is added.
-    `or` parts: the soft maximum of w * score. `not` parts: w times a penalty that sets in at HAS_IT, so that
-    what has nothing to do with a part is not drawn towards its opposite.
-
-    One part alone scores weight * score.
+    `or` parts: the soft maximum of w * score. One part alone gives weight * score.
     """
     role = np.array(roles)
-    wanted, away = (role == "and") & (weights > 0), (role == "and") & (weights <= 0)
-    either, without = role == "or", role == "not"
+    together, away = (role == "and") & (weights > 0), (role == "and") & (weights <= 0)
+    either = role == "or"
     scores: Floats = weights[away] @ parts[away]
-    if wanted.any():
-        scores = scores + _soft_minimum(parts[wanted], weights[wanted])
+    if together.any():
+        scores = scores + _soft_minimum(parts[together], weights[together])
     if either.any():
         scores = scores + _soft_maximum(weights[either, None] * parts[either])
-    if without.any():
-        scores = scores - weights[without] @ _penalty(parts[without])
     return scores.astype(np.float32)
+
+
+def left_out(parts: Floats, weights: Floats, roles: Sequence[PartRole]) -> Floats:
+    """What the `not` parts (of p) take away from each document (n,), 0 or more.
+
+    The penalty sets in at HAS_IT: what has nothing to do with a part is not drawn towards its opposite.
+    """
+    without = np.array(roles) == "not"
+    lost: Floats = (weights[without] @ _penalty(parts[without])).astype(np.float32)
+    return lost
 
 
 def alternatives(weights: Floats, roles: Sequence[PartRole]) -> Floats:

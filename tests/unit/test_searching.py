@@ -100,6 +100,14 @@ def test_words_that_are_left_out_take_away_what_words_bring(searching: Searching
     assert set(names[2:]) <= {"red car"}
 
 
+def test_words_cannot_bring_back_what_vectors_leave_out(searching: Searching):
+    [*_, last] = [
+        hit for hit in hits(searching, "auto", ("red", "and"), ("car", "not")) if "red" in hit.document_id
+    ]
+    assert last.document_id == "red car"
+    assert (last.parts or {})["not"] == pytest.approx(-2.0, abs=0.1)
+
+
 def test_all_paths_together_keep_what_is_left_out_behind(searching: Searching):
     names = found(searching, "auto", ("red", "or"), ("blue", "or"), ("car", "not"))
     assert set(names[:3]) == {"red", "red van", "blue van"}
