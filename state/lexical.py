@@ -38,7 +38,7 @@ TITLE_WEIGHT = 2
 _WAITING_BYTES = 16_000_000
 _CHANGE_BYTES = 300  # what a change takes beside its text
 _WIDER = 4
-_ALONE = 8
+_ALONE = 50
 """To look up one allowed document takes about as long as to fetch so many hits that are not allowed."""
 
 
