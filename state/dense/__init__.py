@@ -2,7 +2,7 @@
 
 `DenseIndex` answers, `DenseFollower` keeps it up with the documents. May import `streams`, `state.compiled` and
 `state.readers`.
-Read first: `index.py`, then `graph.py` (searching), `linking.py` and `unlinking.py` (changing).
+Read first: `index.py`, then `graph.py`, `walking.py`, `linking.py` and `unlinking.py`.
 """
 
 from state.dense.follower import DenseFollower

@@ -16,13 +16,12 @@ from state.dense.graph import (
     REMOVED,
     Graph,
     Landmarks,
-    Scratch,
     new_graph,
     new_landmarks,
-    new_scratch,
 )
 from state.dense.linking import new_room, place
 from state.dense.unlinking import mend
+from state.dense.walking import Scratch, new_scratch
 from state.readers import Readers, Retired
 
 _MENDED_AT = 0.05

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from state.dense.enlarging import enlarged, more_than
-from state.dense.graph import HIDDEN, REMOVED, Graph, find
+from state.dense.graph import HIDDEN, REMOVED, Graph
 from state.dense.growing import GrowingGraph
 from state.dense.nibbles import half_of
 from state.dense.path import check_vectors
 from state.dense.snapshot import Snapshot, SnapshotNote, read_snapshot, write_snapshot
+from state.dense.walking import find
 
+T = TypeVar("T", bound=np.generic)
 _NONE = -1
 _EVERY: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
 _NOTHING: NDArray[np.bool_] = np.zeros(1, dtype=np.bool_)
@@ -71,7 +74,7 @@ class DenseIndex:
         vector has another dimension.
         """
         check_vectors(vectors, self.dimension)
-        nodes = [self._graph.insert(np.ascontiguousarray(each, dtype=np.float32)) for each in vectors]
+        nodes = [self._graph.insert(_plain(each, np.float32)) for each in vectors]
         with self._lock:
             self._make_room(slot)
             if int(self._versions[slot]) != version:
@@ -105,10 +108,11 @@ class DenseIndex:
         some per cent a scan of them is faster.
         """
         check_vectors([query], self.dimension)
-        if allowed is not None and not len(allowed):
+        if allowed is None:
+            allowed = _EVERY
+        elif not len(allowed):
             allowed = _NOTHING
-        numbers = np.ascontiguousarray(query, dtype=np.float32)
-        among = _EVERY if allowed is None else allowed
+        numbers, among = _plain(query, np.float32), _plain(allowed, np.bool_)
         found, scores = np.empty(k, dtype=np.int32), np.empty(k, dtype=np.float32)
         with self._graph.readers.reading():
             graph, landmarks, scratches = walkable = self._graph.walkable
@@ -220,6 +224,11 @@ def _slots_now(parts: Snapshot, slots: NDArray[np.int32], identities: NDArray[np
         live = (parts.slots >= 0) & (identities[at] == saved)
         held[live] = slots[at[live]]
     return held
+
+
+def _plain(array: NDArray[T], kind: type[T]) -> NDArray[T]:
+    """The array, or a copy that compiled functions take: each other layout would be compiled for anew."""
+    return np.require(array, kind, ["C", "W"])
 
 
 def compile_dense() -> None:

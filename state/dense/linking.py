@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.compiled import compiled
-from state.dense.graph import FLAGS, HIDDEN, MOST_LINKS, Graph, Landmarks, Scratch, Target, walk
+from state.dense.graph import HIDDEN, MOST_LINKS, Graph, Landmarks
 from state.dense.nibbles import HALF_SQUARE, decode, encode, halved, middle_of, product
+from state.dense.walking import FLAGS, Scratch, Target, among, walk
 
 MOST_CANDIDATES = 1024
 
@@ -99,7 +100,7 @@ def relink(graph: Graph, node: int, count: int, kept: int, most: int, fill: bool
     for i in range(count if fill else 0):
         if kept == most:
             break
-        if not np.any(chosen[:kept] == candidates[i]):
+        if not among(candidates[i], chosen, kept):
             chosen[kept] = candidates[i]
             kept += 1
     for k in range(kept):
@@ -145,9 +146,8 @@ def rank(graph: Graph, node: int, count: int, room: Room) -> None:
 def _tell(graph: Graph, node: int, newcomer: int, room: Room) -> None:
     links = graph.links
     count = links[node, 0]
-    for k in range(1, count + 1):
-        if links[node, k] == newcomer:
-            return
+    if among(newcomer, links[node, 1:], count):
+        return
     if count < MOST_LINKS:
         links[node, count + 1] = newcomer
         links[node, 0] = count + 1

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.compiled import compiled
-from state.dense.graph import HIDDEN, LEAVING, Graph, Landmarks, Scratch, mark, unmark
+from state.dense.graph import HIDDEN, LEAVING, Graph, Landmarks
 from state.dense.linking import MOST_CANDIDATES, Room, rank, relink, settle
 from state.dense.nibbles import decode
+from state.dense.walking import Scratch, mark, unmark
 
 _FEW_LINKS = 4
 

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 from state.dense import DenseIndex, ExactScan
 from state.dense.graph import HIDDEN, LEAVING, MOST_LINKS, Graph
+from state.dense.linking import place
+from state.dense.walking import find
 
 DIMENSION = 32
 
@@ -136,6 +138,18 @@ def test_few_allowed_documents_are_found_as_well_as_many() -> None:
         assert allowed[found].all()
         share.append(len(np.intersect1d(nearest, found)) / 10)
     assert np.mean(share) > 0.95
+
+
+def test_nothing_is_compiled_again_for_arrays_that_cannot_be_written_or_have_gaps() -> None:
+    vectors = clustered(20)
+    index = filled(vectors)
+    frozen, allowed = vectors[3].copy(), np.ones(40, dtype=np.bool_)[::2]
+    index.search(vectors[3], 1, expansion=5, allowed=np.ones(20, dtype=np.bool_))
+    compiled = len(find.signatures), len(place.signatures)
+    frozen.flags.writeable = False
+    assert index.search(frozen, 1, expansion=5, allowed=allowed)[0].tolist() == [3]
+    index.put(20, [frozen, np.repeat(frozen, 2)[::2]], identity=20, version=index.version(20))
+    assert (len(find.signatures), len(place.signatures)) == compiled
 
 
 def test_nothing_is_missed_where_two_landmarks_are_one_node() -> None:
