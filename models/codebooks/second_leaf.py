@@ -2,6 +2,7 @@
 
 The rule is SOAR (orthogonality-amplified residuals, NeurIPS 2023): near the document, and with a residual
 orthogonal to that of the first leaf, so that a query which the first leaf fails is likely served by the second.
+This is the rule on arrays, to measure with; the live index follows it in compiled code, document by document.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ touches, so that a split in a tree of 31,000 leaves copies a quarter of a megaby
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,14 +181,6 @@ class Codebook:
             distances, rows = faiss.knn(vectors, self.centroids, k)
             return self.leaves[rows], distances
         return self._search.nearest(vectors, k)
-
-    def distance_to(self, vector: Vectors, leaf: Leaf) -> float:
-        """The squared distance of a vector (d,) to a leaf's centroid; infinity when there is no such leaf."""
-        centroid = self.centroid(leaf.packed())
-        if centroid is None:
-            return math.inf
-        difference = vector - centroid
-        return float(difference @ difference)
 
     def level(self, bits_below: int) -> tuple[Codes, Vectors]:
         """The nodes of one level: packed prefixes (m,), ascending, and the mean of their leaves (m, d).
