@@ -17,7 +17,7 @@ OPENED_LEAVES = 16
 
 _WEIGHTS = (0.0, *(math.pow(2.0, half / 2) for half in range(-14, 3)))
 _SHARPNESSES = tuple(math.pow(2.0, half / 2) for half in range(-4, 11))
-_SHARPENED = 1024  # queries are enough for one number
+_TUNED = 2048  # queries are enough for one number
 _CHUNK = 64
 
 
@@ -38,6 +38,7 @@ def tune_weight(geometry: Floats, learned: Floats, *, answers: Codes, sizes: Cod
     geometry, learned: scores of all leaves, (n, L). answers: rows of the leaves that hold each exact answer,
     (n, top, c), -1 for none. sizes: documents in each leaf, copies included, (L,).
     """
+    geometry, learned, answers = geometry[:_TUNED], learned[:_TUNED], answers[:_TUNED]
     spread = float(geometry.std(axis=1).mean())
     budget = OPENED_LEAVES * float(sizes.mean())
     weights = [step * spread for step in _WEIGHTS]
@@ -76,7 +77,7 @@ def tune_sharpness(
 
     queries (n, d), leaves (L,) with centroids (L, d), targets (n, t) as rows of leaves and their weights (n, t).
     """
-    queries, targets, weights = queries[:_SHARPENED], targets[:_SHARPENED], weights[:_SHARPENED]
+    queries, targets, weights = queries[:_TUNED], targets[:_TUNED], weights[:_TUNED]
     spread = max(float((queries @ centroids.T).std(axis=1).mean()), 1e-6)
 
     def likelihood(sharpness: float) -> float:
