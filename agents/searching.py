@@ -149,6 +149,7 @@ class Searching:
         dense: DenseFeed,
     ) -> None:
         self._settings: SearchSettings = settings.search
+        self._by_seeds = settings.search.generation == "seeds"
         self._exact_up_to = settings.index.exact_up_to
         self._encoder = encoder
         self._index = index
@@ -216,7 +217,8 @@ class Searching:
         arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
         path = self._path(query, has_tree=epoch in codebooks.trees)
-        serving = self._serving if path == "generative" else None
+        learns = path == "generative" and self._settings.generation != "geometry"
+        serving = self._serving if learns else None
         learned = serving.learned if serving and serving.epoch == epoch else None
         rows = alternatives(arrays.weights, [v.role for v in vectors])
         directions = rows @ np.stack([v.vector for v in vectors]) / np.abs(rows).sum(axis=1, keepdims=True)
@@ -297,13 +299,12 @@ class Searching:
         if few or (path is None and len(self._index) <= self._exact_up_to):
             return self._exact(asked)
         allowed = None if asked.allowed is None else self._index.mask(asked.allowed)
-        slots = _NO_SLOTS if path is None else self._generated(asked, path, allowed)
-        if path is None or asked.query.mode == "auto":
-            near = self._near(asked, allowed)
-            if near is None and path is None:
-                return self._exact(asked)
-            slots = slots if near is None else np.union1d(slots, near)
-        return slots
+        joins = asked.query.mode == "auto"
+        near = self._near(asked, allowed) if path is None or joins or self._by_seeds else None
+        if path is None:
+            return self._exact(asked) if near is None else near
+        slots = self._generated(asked, path, allowed, seeds=near if self._by_seeds else None)
+        return slots if near is None or not joins else np.union1d(slots, near)
 
     def _exact(self, asked: _Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through, by each alternative."""
@@ -322,8 +323,15 @@ class Searching:
         found = [slots for slots in near if slots is not None]
         return np.unique(np.concatenate(found)) if len(found) == len(near) else None
 
-    def _generated(self, asked: _Asked, path: GenerativePath, allowed: NDArray[np.bool_] | None) -> Slots:
-        """The best of the leaves that the beam opens."""
+    def _generated(
+        self,
+        asked: _Asked,
+        path: GenerativePath,
+        allowed: NDArray[np.bool_] | None,
+        *,
+        seeds: Slots | None,
+    ) -> Slots:
+        """The best of the leaves that the beam opens; with seeds, of leaves that hold one of them."""
         found = [
             path.search(
                 self._index.rows_arrays,
@@ -335,6 +343,7 @@ class Searching:
                 beam=self._settings.beam,
                 allowed=allowed,
                 learned=each.learned,
+                seeds=seeds,
             ).slots
             for each in asked.alternatives
         ]

@@ -190,7 +190,8 @@ class CentroidTree:
         learned: Learned | None = None,
         may_open: NDArray[np.bool_] | None = None,
     ) -> Routed:
-        """The k best leaves in the trie `among` for vectors (n, d). may_open: by number; others are left out."""
+        """The k best leaves in the trie `among` for vectors (n, d). may_open: by number; others are left out, and
+        so are subcategories without one."""
         n = len(vectors)
         whole, steps = in_whole_numbers(padded(np.ascontiguousarray(vectors, dtype=np.float32)))
         found = Routed(
@@ -207,6 +208,7 @@ class CentroidTree:
                 children.extents, children.pool, arrays, whole, steps, np.float32(by_distance), heads,
                 np.float32(weight), np.float32(sharpness), beam,
                 _ALL if may_open is None else may_open,
+                _ALL if may_open is None else self._branches_above(may_open),
                 found.numbers, found.leaves, found.geometry, found.learned, found.counts,
             )  # fmt: skip
         return found
@@ -271,6 +273,12 @@ class CentroidTree:
         arrays = list(self.arrays)
         arrays[level] = changed
         self.arrays = Tree(*arrays)
+
+    def _branches_above(self, may_open: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """By packed subcategory, whether it holds a leaf that may be opened."""
+        above = np.zeros(_BRANCHES, dtype=np.bool_)
+        above[self._codes[np.flatnonzero(may_open)] >> CLUSTER_BITS] = True
+        return above
 
     def _take_from_sums(self, codes: Numbers, numbers: Numbers) -> None:
         had = ~np.isnan(self.arrays.leaves.steps[numbers])
@@ -438,6 +446,12 @@ def _siblings(
             logs[level] = learned[i]
 
 
+@inlined
+def _may(mask: NDArray[np.bool_], number: Scalar) -> Scalar:
+    """An empty mask lets all through; what is younger than a mask is not let through."""
+    return len(mask) == 0 or (number < len(mask) and mask[number])
+
+
 @compiled
 def _route(
     extents: Numbers,
@@ -451,6 +465,7 @@ def _route(
     sharpness: Scalar,
     beam: Scalar,
     may_open: NDArray[np.bool_],
+    may_enter: NDArray[np.bool_],
     numbers: Numbers,
     leaves: Numbers,
     geometry: Floats,
@@ -485,6 +500,8 @@ def _route(
                 whole, i, step, bias, head, sharpness, entries, found, logs,
             )  # fmt: skip
             for j in range(count):
+                if not _may(may_enter, category << 8 | entries[j] >> VALUE_BITS):
+                    continue
                 log = top_logs[c] + logs[j]
                 score = found[j] + weight * log
                 if kept == beam and score <= branch_scores[beam - 1]:
@@ -507,7 +524,7 @@ def _route(
                 whole, i, step, bias, head, sharpness, entries, found, logs,
             )  # fmt: skip
             for j in range(count):
-                if len(may_open) and not may_open[entries[j] & VALUE_MASK]:
+                if not _may(may_open, entries[j] & VALUE_MASK):
                     continue
                 log = branch_logs[b] + logs[j]
                 score = found[j] + weight * log

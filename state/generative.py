@@ -214,13 +214,19 @@ class GenerativePath:
         beam: int = BEAM,
         allowed: Mask | None = None,
         learned: Learned | None = None,
+        seeds: Numbers | None = None,
     ) -> Generated:
         """Open the best leaves for `direction` (d,), at most `leaves` and until `members` distinct documents were
         scored; the best `shortlist` of these. Hold `readers.reading()` until the slots are resolved.
 
         allowed: by slot, True for documents that may be found; leaves without one are not opened.
+        seeds: slots that another path found; only leaves that hold one of them are opened.
         """
-        may_open = self._with_allowed(allowed) if allowed is not None else _ALL
+        may_open = None
+        if seeds is not None:
+            may_open = self._holding(seeds)
+        elif allowed is not None:
+            may_open = self._holding(np.flatnonzero(allowed))
         routed = self.tree.route(
             direction[None, :], leaves + 1, among=self.live, beam=beam, learned=learned, may_open=may_open
         )
@@ -279,8 +285,9 @@ class GenerativePath:
             seen = self._scratch.seen = np.zeros(len(self._first) // 8 + 1, dtype=np.uint8)
         return seen
 
-    def _with_allowed(self, allowed: Mask) -> Mask:
-        slots = np.flatnonzero(allowed[: len(self._first)])
+    def _holding(self, slots: Numbers) -> Mask:
+        """By number, the leaves that hold one of these documents."""
+        slots = slots[slots < len(self._first)]
         may_open = np.zeros(len(self._sizes) + 1, dtype=np.bool_)
         may_open[self._first[slots]] = True
         may_open[self._second[slots]] = True

@@ -90,6 +90,9 @@ class SearchSettings(Section):
     batch: int = Field(default=32, ge=1)
     deadline_s: float = Field(default=5.0, gt=0, description="for a query that names none")
     read_after_wait_s: float = Field(default=2.0, ge=0)
+    generation: Literal["geometry", "decoder", "seeds"] = Field(
+        default="decoder", description="how the generative path ranks leaves, and which it looks at"
+    )
     beam: int = Field(default=64, ge=1, description="subcategories that are opened")
     leaves: int = Field(default=64, ge=1, description="leaves whose documents are scored, at most")
     members: int = Field(

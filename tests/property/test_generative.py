@@ -77,6 +77,14 @@ def test_every_document_is_found_in_the_leaf_of_its_id_and_nothing_that_is_gone(
     expected = set(twin) if allowed is None else set(twin) & allowed
     assert set(found.slots.tolist()) == expected
     assert len(found.slots) == len(expected) == found.members
+    seeds = random.choice(SLOTS, 3)
+    near = path.search(
+        rows.arrays, ScoringQuery([ScoringPart(query)]).arrays(DIMENSION), query,
+        leaves=50, members=1_000, shortlist=50, beam=16, allowed=mask, seeds=seeds,
+    )  # fmt: skip
+    opened = {leaf for leaf in path.leaves_of(seeds).ravel().tolist() if leaf >= 0}
+    beside = {slot for slot in expected if opened & set(path.leaves_of(np.array([slot]))[0].tolist())}
+    assert set(near.slots.tolist()) == beside
     exact = [float(vectors[slot] @ query) for slot in found.slots.tolist()]
     np.testing.assert_allclose(found.scores, exact, atol=0.2)
 

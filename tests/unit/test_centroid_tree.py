@@ -69,6 +69,17 @@ def test_leaves_that_may_not_be_opened_are_left_out() -> None:
     assert routed(tree, NORTH, 3, may_open=may_open) == [Leaf(0, 0, 1), Leaf(1, 0, 0)]
 
 
+def test_a_beam_is_kept_for_subcategories_with_a_leaf_that_may_be_opened() -> None:
+    tree = tree_of(LEAVES)
+    may_open = np.array([tree.code(number) == Leaf(1, 0, 0).packed() for number in range(3)])
+    assert routed(tree, NORTH, 3, beam=1, may_open=may_open) == [Leaf(1, 0, 0)]
+
+
+def test_a_leaf_that_is_younger_than_the_limits_is_not_opened() -> None:
+    tree = tree_of(LEAVES)
+    assert routed(tree, NORTH, 3, may_open=np.array([False, True])) == [Leaf(0, 0, 1)]
+
+
 def test_probabilities_of_siblings_sum_to_one_at_every_level() -> None:
     tree = tree_of(
         {

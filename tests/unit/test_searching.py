@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
-from agents.searching import QueryVector, Searching
+from agents.searching import QueryVector, Searching, Serving
+from models.decoder.decoder import NETWORK_FILE, Decoder, Nodes
 from models.encoders.base import Calibration
 from models.encoders.hash import HashEncoder
 from state.lexical import LexicalDocument, LexicalIndex
@@ -19,13 +22,16 @@ from state.live_index import LiveDocument, LiveIndex
 from state.shard import Shard
 from streams.events.queries import Hit, PartRole, Query, SearchMode
 from streams.semantic_id import Leaf, SemanticId
-from streams.settings import Settings
+from streams.settings import IndexSettings, SearchSettings, Settings
+from tests.decoders import random_decoder
+from tests.recovery.waiting import eventually
 
 Part = tuple[str, PartRole]
 
 WORDS = ("red", "blue", "car", "van")
 AXES = dict(zip(WORDS, np.eye(8, dtype=np.float32), strict=False))
 NAMES = ("red car", "blue car", "red van", "blue van", "red", "car", "other")
+LEAVES = np.array([Leaf(0, number, 0).packed() for number in range(len(NAMES))])
 VECTOR_MODES = pytest.mark.parametrize("mode", ["dense", "generative"])
 
 
@@ -40,14 +46,23 @@ def vector(words: str) -> np.ndarray:
 
 @pytest.fixture
 def searching(tmp_path: Path) -> Iterator[Searching]:
+    with searching_with(Settings(), tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def searching_with(
+    settings: Settings, tmp_path: Path, *, decoder: Decoder | None = None
+) -> Iterator[Searching]:
     index = LiveIndex(8)
     index.activate(1)
-    leaves = [Leaf(0, number, 0) for number in range(len(NAMES))]
     centroids = np.stack([vector(name) for name in NAMES])
-    index.set_tree(1, np.array([leaf.packed() for leaf in leaves]), centroids)
+    index.set_tree(1, LEAVES, centroids)
     index.apply(
-        LiveDocument(name, {1: SemanticId.of(leaf, 0).packed()}, [("text", vector(name))], "text")
-        for name, leaf in zip(NAMES, leaves, strict=True)
+        LiveDocument(
+            name, {1: SemanticId.of(Leaf.unpacked(leaf), 0).packed()}, [("text", vector(name))], "text"
+        )
+        for name, leaf in zip(NAMES, LEAVES.tolist(), strict=True)
     )
     lexical = LexicalIndex(tmp_path / "lexical")
     slots = {name: index.slot_of(name) for name in NAMES}
@@ -56,11 +71,30 @@ def searching(tmp_path: Path) -> Iterator[Searching]:
     # A document that has a word scores 4 on it, another 0.
     description = replace(HashEncoder().description, calibration={"text>text": Calibration(0.0, 0.25)})
     with Shard.open(tmp_path / "shard") as shard:
-        dense = DenseFeed(Settings(), tmp_path, index=index, stamp=description.stamp)
-        yield Searching(
-            Settings(), encoder=description, index=index, shard=shard, lexical=lexical, dense=dense
+        dense = DenseFeed(settings, tmp_path, index=index, stamp=description.stamp)
+        dense.load()
+        eventually(lambda: dense.behind == 0, 30, what="the graph has all documents")
+        made = Searching(
+            settings, encoder=description, index=index, shard=shard, lexical=lexical, dense=dense
         )
+        if decoder is not None:
+            index.learn(1, [decoder.nodes(level) for level in range(3)])
+            made.use(Serving("test", 1, decoder, decoder.description.weight))
+        yield made
+        dense.close()
     lexical.close()
+
+
+def decoder_that_likes(*names: str) -> Decoder:
+    """Whatever is asked; the first one most."""
+    made = random_decoder(LEAVES, dimension=8, epoch=1)
+    liked = {int(LEAVES[NAMES.index(name)]): 60.0 - 10 * place for place, name in enumerate(names)}
+    nodes = []
+    for level, bits_below in enumerate((20, 12, 0)):
+        prefixes, embeddings, _ = made.nodes(level)
+        biases = [max(liked.get(leaf, 0) for leaf in LEAVES if leaf >> bits_below == of) for of in prefixes]
+        nodes.append(Nodes(prefixes, np.zeros_like(embeddings), np.array(biases, dtype=np.float32)))
+    return Decoder(made.description, network=made.to_files()[NETWORK_FILE], nodes=nodes)
 
 
 def hits(searching: Searching, mode: SearchMode, *parts: Part) -> list[Hit]:
@@ -117,3 +151,18 @@ def test_all_paths_together_keep_what_is_left_out_behind(searching: Searching):
 def test_what_is_explained_sums_to_the_score(searching: Searching, mode: SearchMode):
     for hit in hits(searching, mode, ("red", "and"), ("blue", "or"), ("car", "or"), ("van", "not")):
         assert sum((hit.parts or {}).values()) == pytest.approx(hit.score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("generation", "opened"), [("geometry", "red car"), ("decoder", "blue car"), ("seeds", "red")]
+)
+def test_one_leaf_is_opened_by_geometry_or_the_decoder_or_the_decoder_among_those_of_near_documents(
+    tmp_path: Path, generation: Literal["geometry", "decoder", "seeds"], opened: str
+):
+    search = SearchSettings(generation=generation, leaves=1, members=1, shortlist=1)
+    settings = Settings(index=IndexSettings(exact_up_to=0), search=search)
+    asked = QueryVector("text", vector("red car") - AXES["car"] / 2 - AXES["van"] / 4, None, 1.0)
+    query = Query.model_validate({"parts": [{"text": "red"}], "mode": "generative", "top_k": 1})
+    with searching_with(settings, tmp_path, decoder=decoder_that_likes("blue car", "red")) as searching:
+        hits = searching.search(query, [asked], Codebooks(trees={1: Tree()}, active=1)).hits
+    assert [hit.document_id for hit in hits] == [opened]
