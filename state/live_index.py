@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +32,10 @@ from streams.semantic_id import INSTANCE_BITS
 Floats = NDArray[np.float32]
 Slots = NDArray[np.int64]
 _LEAF_LEVELS = 3
+_NO_FIELDS: Mapping[str, FieldValue] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class LiveDocument:
+class LiveDocument(NamedTuple):
     """A document as the live index takes it in. `ids`: epoch -> packed id; `arrived_at`: seconds."""
 
     document_id: str
@@ -42,7 +44,7 @@ class LiveDocument:
     modality: Modality
     language: str | None = None
     tags: Sequence[str] = ()
-    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    fields: Mapping[str, FieldValue] = _NO_FIELDS
     published_at: datetime | None = None
     arrived_at: float | None = None
 

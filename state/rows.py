@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import orjson
@@ -30,8 +29,7 @@ COUNT_KEY = b"documents"
 """Key in `meta` of the number of live documents."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredIds:
+class StoredIds(NamedTuple):
     """What a shard knows of a document's identity. A deleted one has no `ids`, but keeps its version.
 
     `retired`: codes it gave up (a deleted one: all it ever had), never to be handed out again.
@@ -78,13 +76,13 @@ class StoredIds:
     @classmethod
     def decode(cls, value: bytes) -> StoredIds:
         ids, retired, version, content_hash, (topic, partition, offset), *rest = orjson.loads(value)
-        source = SourceAddress(topic=topic, partition=partition, offset=offset)
+        # Checked when it was written; checking it again would be a third of the start of a process.
+        source = SourceAddress.model_construct(topic=topic, partition=partition, offset=offset)
         codes = tuple((epoch, code) for epoch, code in retired)
         return cls(dict(ids), codes, version, content_hash, source, *rest)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
+class StoredDocument(NamedTuple):
     """The stored fields of a document."""
 
     modality: Modality
@@ -110,8 +108,7 @@ class StoredDocument:
         return cls(modality, title, text, language, fields, tags, image, at, version)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVector:
+class StoredVector(NamedTuple):
     """A stored vector, f16, shape (d,), and the stamp of the encoder that made it."""
 
     stamp: str

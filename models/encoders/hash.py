@@ -102,7 +102,7 @@ def _picture_features(picture: Image.Image) -> Vectors:
 
 
 @cache
-def _solid_features(colour: tuple[int, int, int]) -> Vectors:
+def _solid_features(colour: tuple[int, ...]) -> Vectors:
     return _picture_features(Image.new("RGB", (8, 8), colour))
 
 
@@ -143,8 +143,5 @@ def _description(dimension: int) -> EncoderDescription:
     )
 
 
-_COLOURS: dict[str, tuple[int, int, int]] = {
-    name: (int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16))
-    for name, code in ImageColor.colormap.items()
-    if isinstance(code, str) and len(code) == 7
-}
+# `getrgb`, not the values of `colormap`: Pillow puts numbers in place of the texts of colours that were used.
+_COLOURS: dict[str, tuple[int, ...]] = {name: ImageColor.getrgb(name)[:3] for name in ImageColor.colormap}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from PIL import Image
 
@@ -30,6 +33,14 @@ def test_shared_words_and_shared_stems_are_near(dimension: int) -> None:
     )
     assert same > 0.95
     assert same > stem > other
+
+
+def test_a_colour_that_was_used_before_the_encoder_is_loaded_is_known_all_the_same() -> None:
+    script = (
+        "from PIL import Image; Image.new('RGB', (1, 1), 'red'); "
+        "from models.encoders.hash import _COLOURS; assert _COLOURS['red'] == (255, 0, 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue", "gold"])
