@@ -35,7 +35,8 @@ class _Arrays:
     @classmethod
     def for_room(cls, *, pool: int, numbers: int, texts: int) -> _Arrays:
         """Memory that is only taken where it is written. A memoryview reads a number at a third of the cost."""
-        cells = 1 << max(2 * texts - 1, 1).bit_length()  # a power of two, at most half full
+        # A power of two, at most half full; so many at least that the next text finds an empty one.
+        cells = 1 << max(2 * texts - 1, _SMALLEST).bit_length()
         return cls(
             pool=np.zeros(pool, dtype=np.uint8).data,
             starts=np.zeros(numbers, dtype=np.int64).data,
@@ -142,15 +143,6 @@ class Texts:
         accepted = np.zeros(len(columns[2]), dtype=np.bool_)
         _within(columns, low, high, begin, at_most is not None, accepted)
         return accepted
-
-    def _enter(self, number: int, hashed: int) -> None:
-        index = self._arrays.index
-        mask = len(index) - 1
-        cell = hashed & mask
-        while (entry := index[cell]) > 0:
-            cell = cell + 1 & mask
-        self._cells += entry == _EMPTY
-        index[cell] = number + 1
 
     def _make_room(self, number: int, size: int) -> _Arrays:
         """Swap all arrays for larger ones without dropped texts: who reads the old ones sees them at rest."""

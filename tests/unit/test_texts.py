@@ -67,3 +67,13 @@ def test_bounds_follow_the_order_of_code_points() -> None:
             accepted = texts.within(at_least=low, at_most=high, prefix=None)[: len(words)]
             assert accepted.tolist() == [low <= word <= high for word in words]
     assert not texts.within(at_least=None, at_most=None, prefix=None)[len(words) :].any()
+
+
+def test_an_index_that_was_emptied_and_filled_again_still_ends_a_search_for_what_is_not_there() -> None:
+    texts = Texts()
+    texts.put(0, "gone")
+    texts.drop(0)
+    for number in range(100, 103):  # makes room while there is nothing
+        texts.put(number, str(number))
+        assert texts.find("not there") == NOT_FOUND
+        assert texts.find(str(number)) == number
