@@ -6,7 +6,7 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,47 +15,56 @@ import structlog
 from confluent_kafka import TopicPartition
 
 from agents.content_store import ContentStore
+from agents.epochs import PROVISIONAL, live_epochs
 from models.codebooks import Codebook, LeafChange
 from streams.clients import reader
 from streams.errors import ModelError
 from streams.events.base import LogPosition
-from streams.events.codebooks import ACTIVE_KEY, ActiveEpoch, CodebookEpoch, LeafState, parse_key
+from streams.events.codebooks import (
+    ACTIVE_KEY,
+    ROLL_BACK_KEY,
+    ActiveEpoch,
+    CodebookEpoch,
+    LeafState,
+    RollBack,
+    parse_key,
+)
 from streams.records import Record, raise_on_error
 from streams.semantic_id import Leaf
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
-PROVISIONAL = 0
-"""Epoch 0 has no tree: its leaves are filled one after the other."""
-
 
 @dataclass(frozen=True)
 class Codebooks:
-    """What `codebooks` says up to `offset`: an immutable snapshot, swapped whole. `highest`: epoch ever made."""
+    """What `codebooks` says up to `offset`: an immutable snapshot, swapped whole.
+
+    highest: the highest epoch ever made. active_since: the offset of the record that made `active` so, -1 without
+    one. gone_back_with: the number of documents at the roll-back that made it so, 0 if it was none. asked_back: a
+    request to go back that waits for the curator.
+    """
 
     trees: Mapping[int, Codebook] = field(default_factory=dict)
     active: int = PROVISIONAL
+    active_since: int = -1
     switch_at: tuple[LogPosition, ...] = ()
     highest: int = PROVISIONAL
+    gone_back_with: int = 0
+    asked_back: RollBack | None = None
     offset: int = -1
 
     def live_epochs(self) -> tuple[int, ...]:
         """Epochs in which documents need ids: the active one, the one before it (roll-back), newer ones."""
         return live_epochs(self.trees, self.active)
 
+    def is_over(self, epoch: int) -> bool:
+        """Whether an epoch will not be served again. One that is not known yet is not over."""
+        return epoch <= self.highest and epoch not in self.live_epochs()
+
     @property
     def newest(self) -> int:
         return max(self.trees, default=PROVISIONAL)
-
-
-def live_epochs(fitted: Iterable[int], active: int) -> tuple[int, ...]:
-    """Of the epochs that have a tree: the active one, the one before it, newer ones. Epoch 0 is before 1."""
-    known = sorted(fitted)
-    if not known or known[0] == 1:
-        known.insert(0, PROVISIONAL)
-    position = known.index(active) if active in known else 0
-    return tuple(known[max(0, position - 1) :])
 
 
 class TreeKeeper(Protocol):
@@ -72,7 +81,11 @@ class TreeKeeper(Protocol):
 
 
 class CodebookLog:
-    """A thread that follows the topic. `current` is read without locks; keepers are told on the thread."""
+    """A thread that follows the topic. `current` is read without locks; keepers are told on the thread.
+
+    `on_record` gets every record, at the start the latest of each key alone. `on_change` is called on the thread
+    when `current` has changed.
+    """
 
     def __init__(
         self,
@@ -81,7 +94,8 @@ class CodebookLog:
         *,
         stamp: str,
         keeper: TreeKeeper | None = None,
-        on_change: Callable[[Codebooks], None] = lambda codebooks: None,
+        on_record: Callable[[Record], None] = lambda record: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.current = Codebooks()
         self.failure: Exception | None = None
@@ -89,6 +103,7 @@ class CodebookLog:
         self._store = store
         self._stamp = stamp
         self._keeper = keeper
+        self._on_record = on_record
         self._on_change = on_change
         self._stopping = threading.Event()
         self._caught_up = threading.Condition()
@@ -137,7 +152,8 @@ class CodebookLog:
         fitted = [epoch for (epoch, leaf), r in named.items() if epoch and leaf is None and r.value]
         live = set(live_epochs(fitted, self.current.active))
         for record in records:
-            if parse_key(record.key or b"")[0] in live:
+            self._on_record(record)
+            if parse_key(record.key or b"")[0] in live or record.key == ROLL_BACK_KEY.encode():
                 self._take(record)
         self.current = replace(self.current, offset=max(self.current.offset, end - 1))
         self._next = end
@@ -145,9 +161,10 @@ class CodebookLog:
     def _run(self) -> None:
         try:
             for record in self._records(self._next):
+                self._on_record(record)
                 self._take(record)
                 self._prune()
-                self._on_change(self.current)
+                self._on_change()
                 self._advance(record.offset + 1)
         except Exception as error:
             log.error("codebooks cannot be followed", exc_info=error)
@@ -181,6 +198,9 @@ class CodebookLog:
     def _take(self, record: Record) -> None:
         if record.key == ACTIVE_KEY.encode():
             self._take_active(record)
+        elif record.key == ROLL_BACK_KEY.encode():
+            asked = None if record.value is None else RollBack.model_validate_json(record.value)
+            self.current = replace(self.current, asked_back=asked)
         else:
             epoch, leaf = parse_key(record.key or b"")
             if epoch is not None and leaf is None:
@@ -193,7 +213,12 @@ class CodebookLog:
         event = ActiveEpoch.model_validate_json(record.value or b"")
         highest = max(self.current.highest, event.epoch, event.highest or 0)
         self.current = replace(
-            self.current, active=event.epoch, switch_at=tuple(event.switch_at), highest=highest
+            self.current,
+            active=event.epoch,
+            active_since=record.offset,
+            switch_at=tuple(event.switch_at),
+            highest=highest,
+            gone_back_with=event.documents or 0,
         )
         log.info("codebooks", active=event.epoch, offset=record.offset)
 

@@ -7,37 +7,37 @@ all partitions say that they are complete, the curator makes it active. Nothing 
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import FrameType
 
-import faiss
 import numpy as np
 import structlog
 from confluent_kafka import KafkaException
-from numpy.typing import NDArray
 
+from agents import crash_points
 from agents.codebook_log import CodebookLog, Codebooks, leaf_state
 from agents.content_store import ContentStore
 from agents.distilling import Distiller
+from agents.epochs import Corpus, fit_reason, live_epochs, why_not_back
+from agents.fitting import Fitter
 from agents.model_log import FOLDER as BUNDLES
 from agents.model_log import ModelLog
 from agents.recall import SampledRecall, sample_recall
 from agents.replica import Replica, wait_until_ready
+from agents.retired_keys import RetiredKeys
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.upkeep import Upkeep
 from agents.worker import Worker
 from models.bundles import Bundle, BundleStore
-from models.codebooks import Codebook, LeafChange, fit_codebook
+from models.codebooks import Codebook, LeafChange
 from models.encoders.registry import describe_encoder
 from state.live_documents import fill, live_changes
-from state.live_index import LiveIndex, in_numbers
+from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.shard import Shard
 from state.warm_up import warm_up
@@ -45,7 +45,17 @@ from streams.clients import transactional_producer
 from streams.errors import BrokerError, FencedError
 from streams.events.assignments import EpochComplete
 from streams.events.base import Event, LogPosition
-from streams.events.codebooks import ACTIVE_KEY, ActiveEpoch, CodebookEpoch, Move, epoch_key, leaf_key
+from streams.events.codebooks import (
+    ACTIVE_KEY,
+    ROLL_BACK_KEY,
+    ActiveEpoch,
+    CodebookEpoch,
+    FitReason,
+    Move,
+    RollBack,
+    epoch_key,
+    leaf_key,
+)
 from streams.events.models import ActiveModel, ModelBundle, bundle_key
 from streams.headers import TYPES, cloud_event
 from streams.settings import Settings
@@ -63,9 +73,9 @@ FEWEST_TO_DISTIL = 5_000
 """Documents below which a decoder learns nothing that geometry does not say."""
 RECALL_EVERY_S = 30.0
 RECALL_DOCUMENTS = 20
-PROGRESS_EVERY_S = 5.0
+DELETES_AT_ONCE = 5_000
+"""Keys of epochs that are over, deleted in one transaction; between two, documents may move."""
 _CHURN = "churn/"
-_AT_ONCE = 65_536
 
 Outgoing = tuple[str, str, Event | None]
 """Topic, key, event; None deletes what the key says."""
@@ -82,8 +92,6 @@ class Curator:
         encoder = describe_encoder(settings.encoder)
         self._stamp = encoder.stamp
         warm_up()
-        # A fit must leave something for the workers beside it.
-        faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         self.index = LiveIndex(encoder.dimension)
         checkpoints = CheckpointSaver(settings, name=f"{ROLE}-{settings.worker}")
         self.shard: Shard = open_shard(
@@ -93,7 +101,14 @@ class Curator:
             stamp=self._stamp,
             checkpoint=checkpoints.folder,
         )
-        self.codebooks = CodebookLog(settings, self._store, stamp=self._stamp, keeper=IndexTrees(self.index))
+        self._retired = RetiredKeys()
+        self.codebooks = CodebookLog(
+            settings,
+            self._store,
+            stamp=self._stamp,
+            keeper=IndexTrees(self.index),
+            on_record=self._retired.note,
+        )
         self.replica = Replica(
             settings, self.shard, sensor=worker.sensor, on_records=self._take, checkpoints=checkpoints
         )
@@ -110,8 +125,7 @@ class Curator:
         self._completed_at: dict[int, dict[int, int]] = {}
         self._churn: dict[int, int] = {}
         self._bundles = BundleStore(f"{settings.content_store}/{BUNDLES}")
-        self._fitting: Future[Codebook] | None = None
-        self._fitter = ThreadPoolExecutor(1, thread_name_prefix="fit")
+        self._fitter = Fitter(settings.index, self.index, stamp=self._stamp)
         self._recall_at = 0.0
         self._random = np.random.default_rng(settings.index.seed)
         self._producer = transactional_producer(
@@ -135,12 +149,18 @@ class Curator:
                 raise BrokerError(f"a log cannot be followed: {follower.failure}") from follower.failure
         codebooks = self.codebooks.current
         self.index.activate(codebooks.active)
-        if self._fitting is not None:
+        for epoch in filter(codebooks.is_over, self.index.epochs()):
+            self.index.forget_epoch(epoch)
+        if codebooks.asked_back is not None:
+            self._roll_back(codebooks, codebooks.asked_back)
+        elif self._fitter.is_running:
             self._publish_when_fitted()
         elif codebooks.newest > codebooks.active:
             self._switch_when_complete(codebooks)
-        elif self._is_fit_due(codebooks):
-            self._fitting = self._fitter.submit(self._fit, codebooks.highest + 1)
+        elif (reason := self._fit_reason(codebooks)) is not None:
+            self._fitter.start(codebooks.highest + 1, reason)
+        elif over := self._retired.parts(codebooks.live_epochs(), most=DELETES_AT_ONCE):
+            self._publish([("codebooks", key, None) for key in over])
         elif codebooks.active in codebooks.trees:
             self.upkeep.step(codebooks.trees[codebooks.active])
             self._sample_recall(codebooks.active)
@@ -148,7 +168,7 @@ class Curator:
         self._report()
 
     def stop(self) -> None:
-        self._fitter.shutdown(wait=False, cancel_futures=True)
+        self._fitter.stop()
         self.distiller.stop()
         self.models.stop()
         self.replica.stop()
@@ -171,33 +191,45 @@ class Curator:
         self.upkeep.note(records)
 
     def _add_churn(self, documents: int) -> None:
-        epoch = self.codebooks.current.active
-        if epoch not in self._churn:
-            self._churn[epoch] = int(self.shard.meta_get(f"{_CHURN}{epoch}") or 0)
+        since = self.codebooks.current.active_since
+        if since not in self._churn:
+            self._churn[since] = int(self.shard.meta_get(f"{_CHURN}{since}") or 0)
         if documents:
-            self._churn[epoch] += documents
-            self.shard.meta_put(f"{_CHURN}{epoch}", str(self._churn[epoch]))
+            self._churn[since] += documents
+            self.shard.meta_put(f"{_CHURN}{since}", str(self._churn[since]))
 
     # -- epochs -----------------------------------------------------------------------------------------
 
-    def _is_fit_due(self, codebooks: Codebooks) -> bool:
-        """First `ids_from` documents, then `exact_up_to`, then as many that came or went as it was fitted on.
+    def _fit_reason(self, codebooks: Codebooks) -> FitReason | None:
+        newest, recall = codebooks.trees.get(codebooks.newest), self.recall
+        fell = recall.epoch == codebooks.active and recall.drop > self._settings.index.recall_drop
+        corpus = Corpus(
+            count=len(self.index),
+            fitted_on=None if newest is None else max(newest.fitted_on, codebooks.gone_back_with),
+            churn=self._churn.get(codebooks.active_since, 0),
+            recall_fell=fell,
+        )
+        if fell:
+            log.warning("sampled recall fell", fresh=recall.fresh, now=recall.now)
+        return fit_reason(corpus, self._settings.index)
 
-        Also when the sampled recall has fallen.
-        """
-        index, count = self._settings.index, len(self.index)
-        newest = codebooks.trees.get(codebooks.newest)
-        if newest is None:
-            return count >= index.ids_from
-        if count < index.exact_up_to:
-            return False
-        if newest.fitted_on < index.exact_up_to:
-            return True
-        churn = self._churn.get(codebooks.active, 0)
-        if self.recall.epoch == codebooks.active and self.recall.drop > index.recall_drop:
-            log.warning("sampled recall fell", fresh=self.recall.fresh, now=self.recall.now)
-            return churn > newest.fitted_on // 10  # more of the same documents would give the same tree
-        return churn >= newest.fitted_on or count >= 2 * newest.fitted_on
+    def _publish_when_fitted(self) -> None:
+        fitted = self._fitter.finished()
+        if fitted is None:
+            return
+        tree, reason = fitted
+        data = tree.to_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        event = CodebookEpoch(
+            epoch=tree.epoch,
+            stamp=self._stamp,
+            uri=self._store.put(f"codebooks/{digest}.safetensors", data),
+            sha256=digest,
+            fitted_on=tree.fitted_on,
+            leaves=len(tree),
+            reason=reason,
+        )
+        self._publish([("codebooks", epoch_key(tree.epoch), event)])
 
     def _switch_when_complete(self, codebooks: Codebooks) -> None:
         epoch = codebooks.newest
@@ -210,54 +242,31 @@ class Curator:
             LogPosition(partition=p, offset=known.get(p, self.replica.positions[p] - 1)) for p in sorted(done)
         ]
         active = ActiveEpoch(epoch=epoch, switch_at=positions, highest=codebooks.highest)
-        self._publish([("codebooks", ACTIVE_KEY, active)])
-        for over in self.index.epochs() - set(self.codebooks.current.live_epochs()):
-            self.index.forget_epoch(over)
+        self._activate(active, kept=live_epochs(codebooks.trees, epoch))
         log.info("epoch active", epoch=epoch, documents=sum(done.values()))
 
-    def _fit(self, epoch: int) -> Codebook:
-        """On a thread of its own: upkeep waits, but the log is followed and health is told."""
-        started = time.perf_counter()
-        index = self._settings.index
-        vectors = self._vectors()
-        leaves = max(2, len(vectors) // index.documents_per_leaf)
-        tree = fit_codebook(
-            vectors,
-            epoch=epoch,
-            stamp=self._stamp,
-            leaves=leaves,
-            seed=index.seed,
-            progress=_FitProgress(epoch),
-        )
-        seconds = round(time.perf_counter() - started, 3)
-        log.info("codebook fitted", epoch=epoch, leaves=len(tree), fitted_on=len(vectors), seconds=seconds)
-        return tree
-
-    def _vectors(self) -> NDArray[np.float16]:
-        """The vectors of all documents that their leaves follow from, (n, d), in the order of slots."""
-        slots = in_numbers(self.index.every())
-        vectors = np.empty((len(slots), self.index.dimension), dtype=np.float16)
-        for at in range(0, len(slots), _AT_ONCE):
-            with self.index.reading():
-                vectors[at : at + _AT_ONCE] = self.index.fused(slots[at : at + _AT_ONCE])
-        return vectors
-
-    def _publish_when_fitted(self) -> None:
-        if self._fitting is None or not self._fitting.done():
+    def _roll_back(self, codebooks: Codebooks, asked: RollBack) -> None:
+        """Serve the epoch before again, in which every document has kept its id; or drop the request."""
+        problem = why_not_back(asked, fitted=codebooks.trees, active=codebooks.active)
+        if problem is not None:
+            log.warning("no roll-back", reason=problem)
+            self._publish([("codebooks", ROLL_BACK_KEY, None)])
             return
-        tree = self._fitting.result()
-        self._fitting = None
-        data = tree.to_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        event = CodebookEpoch(
-            epoch=tree.epoch,
-            stamp=self._stamp,
-            uri=self._store.put(f"codebooks/{digest}.safetensors", data),
-            sha256=digest,
-            fitted_on=tree.fitted_on,
-            leaves=len(tree),
+        self._fitter.give_up()
+        active = ActiveEpoch(
+            epoch=asked.to_epoch,
+            # Who serves the epoch that is given up has read so far: it goes back at once.
+            switch_at=list(codebooks.switch_at),
+            highest=codebooks.highest,
+            documents=len(self.index),
         )
-        self._publish([("codebooks", epoch_key(tree.epoch), event)])
+        self._activate(active, kept=[asked.to_epoch], beside=[("codebooks", ROLL_BACK_KEY, None)])
+        log.info("epoch active", epoch=asked.to_epoch, gone_back_from=asked.from_epoch)
+
+    def _activate(self, active: ActiveEpoch, *, kept: Sequence[int], beside: Iterable[Outgoing] = ()) -> None:
+        """Switch, and delete the trees that are not kept, in one transaction: who serves learns of it first."""
+        over: list[Outgoing] = [("codebooks", key, None) for key in self._retired.trees(kept)]
+        self._publish([("codebooks", ACTIVE_KEY, active), *over, *beside])
 
     # -- upkeep -----------------------------------------------------------------------------------------
 
@@ -312,7 +321,7 @@ class Curator:
         health.set_detail("documents", len(self.index))
         health.set_detail("epoch", self.index.active_epoch)
         health.set_detail("moving", self.upkeep.moving)
-        health.set_detail("fitting", self._fitting is not None)
+        health.set_detail("fitting", self._fitter.is_running)
         health.set_detail("distilling", self.distiller.is_running)
         health.set_detail("sampled_recall", self.recall.now)
         if self.recall.now is not None:
@@ -332,27 +341,16 @@ class Curator:
                     headers=cloud_event(event_type=TYPES[topic], source=SOURCE),
                 )
                 self._producer.poll(0)
+            if __debug__:
+                crash_points.reached("in-decision")
             self._producer.commit_transaction(TRANSACTION_S)
         except KafkaException as error:
             if error.args[0].fatal():
                 raise FencedError("another curator is at work") from error
             raise BrokerError(f"Kafka refused an epoch: {error}") from error
+        if __debug__:
+            crash_points.reached("after-decision")
         self.codebooks.catch_up()
-
-
-class _FitProgress:
-    """Tells in the log how far a fit is, not more often than every few seconds."""
-
-    def __init__(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._started = self._told = time.monotonic()
-
-    def __call__(self, share: float) -> None:
-        now = time.monotonic()
-        if share > 0 and now - self._told > PROGRESS_EVERY_S:
-            self._told = now
-            left = round((now - self._started) * (1 - share) / share)
-            log.info("fitting", epoch=self._epoch, done=round(share, 3), seconds_left=left)
 
 
 def run(settings: Settings) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.codebook_log import PROVISIONAL, Codebooks
+from agents.codebook_log import Codebooks
+from agents.epochs import PROVISIONAL
 from agents.trees import Trees
 from models.codebooks import HYSTERESIS
 from state.allocation import Allocator

@@ -125,7 +125,11 @@ class Searcher:
             dense=self._dense,
         )
         self._codebooks = CodebookLog(
-            self._settings, store, stamp=description.stamp, keeper=IndexTrees(self._index)
+            self._settings,
+            store,
+            stamp=description.stamp,
+            keeper=IndexTrees(self._index),
+            on_change=self._switch_epoch,
         )
         self._replica = Replica(
             self._settings,
@@ -205,10 +209,11 @@ class Searcher:
         codebooks = self._codebooks.current
         if codebooks.active != self._index.active_epoch and self._replica.has(codebooks.switch_at):
             self._index.activate(codebooks.active)
-            for epoch in self._index.epochs() - set(codebooks.live_epochs()):
-                self._index.forget_epoch(epoch)
             self._worker.sensor.epoch_active(codebooks.active)
             log.info("epoch active", epoch=codebooks.active)
+        if codebooks.active == self._index.active_epoch:
+            for epoch in filter(codebooks.is_over, self._index.epochs()):
+                self._index.forget_epoch(epoch)
 
     def _use_model(self) -> None:
         """Let the decoder of the bundle that serves take part, when it knows the active epoch."""

@@ -170,7 +170,7 @@ class Searching:
         with self._index.reading():
             asked = self._asked(query, vectors, codebooks)
             words = self._words.submit(self._by_words, asked)
-            path = self._index.active_path() if asked.path == "generative" else None
+            path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots = self._by_vectors(asked, path)
             stages.done("generate" if path is not None else "dense")
             lexical = words.result()

@@ -169,6 +169,10 @@ class LiveIndex:
         """Hold it over all calls whose slots must mean the same. It costs nothing and stops nobody."""
         return self._readers.reading()
 
+    def path_of(self, epoch: int) -> GenerativePath | None:
+        """The path of an epoch, None when it is not kept."""
+        return self._paths.get(epoch)
+
     def active_path(self) -> GenerativePath | None:
         """The path of the active epoch, None when there is none."""
         return None if self.active_epoch is None else self._paths.get(self.active_epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +11,9 @@ from streams.events.base import Event, LogPosition, Whole
 from streams.semantic_id import Leaf, LeafText, SemanticIdText
 
 ACTIVE_KEY = "active"
+ROLL_BACK_KEY = "roll_back"
+FitReason = Literal["first", "growth", "churn", "recall"]
+"""Enough documents for a first tree; more by far than the tree was fitted on; as many came or went; recall fell."""
 _KEY = re.compile(r"epoch/(?P<epoch>[0-9]+)(/leaf/(?P<leaf>[0-9.]+))?")
 
 
@@ -46,6 +50,8 @@ class CodebookEpoch(Event):
     """Number of documents."""
     leaves: int
     """Number of leaves."""
+    reason: FitReason | None = None
+    """Why it was fitted."""
 
 
 class LeafState(Event):
@@ -72,6 +78,20 @@ class ActiveEpoch(Event):
     """A searcher switches when it has read `assignments` so far."""
     highest: int | None = None
     """The highest epoch that was ever made: after a roll-back its number is not given again."""
+    documents: int | None = None
+    """After a roll-back: how many there were. The next tree is due as if this one had been fitted on them."""
+
+
+class RollBack(Event):
+    """A request to the curator to serve the epoch before the active one again. Key: `roll_back`.
+
+    It stands until the curator has decided, and is then deleted in the transaction of what was decided.
+    """
+
+    from_epoch: int
+    """The epoch that must be active, else nothing is done."""
+    to_epoch: int
+    """The epoch that must be the one before it."""
 
 
 class Move(Event):

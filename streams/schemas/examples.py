@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.events.assignments import Assignment, EpochComplete
 from streams.events.base import Event
-from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move
+from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, ModelBundle
@@ -156,10 +156,12 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "fitted_on": 1024,
             "leaves": 32,
+            "reason": "first",
         }
     ],
     ActiveEpoch: [{"epoch": 1, "switch_at": _LOG}],
     LeafState: [{"centroid": "ri97rPY0", "parent": "3.17", "size_at": 64, "born_from": "3.17.400"}],
+    RollBack: [{"from_epoch": 3, "to_epoch": 2}],
     ModelBundle: [
         {
             "name": "query",

@@ -81,6 +81,9 @@ def messages() -> Json:
         "leafState": _written(
             "leaf-state", TYPES["codebooks"], "A changed leaf.", "`epoch/<n>/leaf/<c.s.k>`."
         ),
+        "rollBack": _written(
+            "roll-back", TYPES["codebooks"], "Asks to serve the epoch before again.", "`roll_back`."
+        ),
         "modelBundle": _written(
             "model-bundle", TYPES["models"], "A bundle that may serve.", "`<name>@<version>`."
         ),

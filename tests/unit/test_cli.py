@@ -16,7 +16,7 @@ from trieflow.cli import app
 
 COMMANDS = [
     "up", "down", "publish", "delete", "search", "click", "ids tree", "status", "topics create", "topics show",
-    "topics check", "doctor", "config", "replay dlq", "demo", "worker", "bench",
+    "topics check", "doctor", "config", "replay dlq", "epochs list", "epochs rollback", "demo", "worker", "bench",
 ]  # fmt: skip
 
 
@@ -76,7 +76,18 @@ def test_wrong_usage_exits_with_2_and_says_why(run, line):
 
 
 @pytest.mark.parametrize(
-    "line", ["status", "search boots", "publish x.png", "topics check", "delete a", "replay dlq", "click q d"]
+    "line",
+    [
+        "status",
+        "search boots",
+        "publish x.png",
+        "topics check",
+        "delete a",
+        "replay dlq",
+        "click q d",
+        "epochs",
+        "epochs rollback",
+    ],
 )
 def test_without_a_system_commands_exit_with_1_and_say_how_to_start_one(run, line):
     done = run(line)

@@ -3,29 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.codebook_log import Codebooks, leaf_change, leaf_state, live_epochs
+from agents.codebook_log import leaf_change, leaf_state
 from models.codebooks import LeafChange
 from streams.events.codebooks import epoch_key, leaf_key, parse_key
 from streams.semantic_id import Leaf
-
-
-@pytest.mark.parametrize(
-    ("fitted", "active", "live"),
-    [
-        ([], 0, (0,)),
-        ([1], 0, (0, 1)),
-        ([1], 1, (0, 1)),
-        ([1, 2], 1, (0, 1, 2)),
-        ([1, 2, 3], 2, (1, 2, 3)),
-        ([4, 5], 5, (4, 5)),
-        ([4, 5], 4, (4, 5)),
-    ],
-)
-def test_documents_have_ids_in_the_active_epoch_the_one_before_it_and_newer_ones(
-    fitted: list[int], active: int, live: tuple[int, ...]
-) -> None:
-    assert live_epochs(fitted, active) == live
-    assert Codebooks(dict.fromkeys(fitted), active=active).live_epochs() == live
 
 
 @pytest.mark.parametrize("centroid", [np.array([0.5, -1.25], dtype=np.float32), None])
