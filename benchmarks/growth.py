@@ -36,6 +36,7 @@ QUERIES = 800
 A_BATCH = 64
 TIDY_EVERY = 1_024
 REPAIRS_AN_INSERT = 4
+_ROWS_IN_STEPS = 16 * TIDY_EVERY
 _OURS = "the same, kept tidy and centred (ours)"
 _EVERYTHING = "fitted on everything"
 
@@ -91,7 +92,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/growth.json")
-    return parser.parse_args(list(arguments))
+    options = parser.parse_args(list(arguments))
+    if options.rows % _ROWS_IN_STEPS:
+        parser.error(
+            f"--rows: a multiple of {_ROWS_IN_STEPS:,}, so that all trees are asked at the same moments"
+        )
+    return options
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,12 @@ def _grown(whole: corpus.Corpus, rows: int, seed: int) -> dict[str, Any]:
     for name, scheme in SCHEMES.items():
         found[name] = _one(scheme, vectors, moments, seed)
         print(f"{name}: done", flush=True)
-    found[_EVERYTHING] = {}
+    everything = {}
     for count, asked in moments.items():
         tree = GrowingTree(vectors)
-        tree.fit(found[_OURS][count]["leaves"], seed, first=count)
-        found[_EVERYTHING][count] = _measured(tree, asked)
-    return found
+        tree.fit(found[_OURS]["moments"][count]["leaves"], seed, first=count)
+        everything[count] = _measured(tree, asked)
+    return found | {_EVERYTHING: {"moments": everything}}
 
 
 def _asked(whole: corpus.Corpus, stream: Stream, vectors: Vectors, count: int, seed: int) -> _Asked:
@@ -128,7 +134,7 @@ def _asked(whole: corpus.Corpus, stream: Stream, vectors: Vectors, count: int, s
     return _Asked(queries, exact, stream.late[np.sort(rows)])
 
 
-def _one(scheme: Scheme, vectors: Vectors, moments: Mapping[int, _Asked], seed: int) -> dict[int, Any]:
+def _one(scheme: Scheme, vectors: Vectors, moments: Mapping[int, _Asked], seed: int) -> dict[str, Any]:
     tree, found = GrowingTree(vectors), {}
     first = int(len(vectors) * scheme.first)
     tree.fit(first // scheme.documents_a_leaf, seed, first=first)
@@ -142,8 +148,7 @@ def _one(scheme: Scheme, vectors: Vectors, moments: Mapping[int, _Asked], seed: 
         if tree.count >= len(vectors):
             break
         _grow(tree, scheme)
-    found["cpu_s"] = time.process_time() - started
-    return found
+    return {"moments": found, "cpu_s": time.process_time() - started}
 
 
 def _grow(tree: GrowingTree, scheme: Scheme) -> None:
@@ -185,9 +190,9 @@ def _table(found: Mapping[str, Any]) -> str:
     return markdown(_HEADER, [_row(name, each) for name, each in found.items()])
 
 
-def _row(name: str, each: Mapping[Any, Any]) -> list[object]:
-    moments = [each[count] for count in each if isinstance(count, int)]
-    last, inserts = moments[-1], max(count for count in each if isinstance(count, int))
+def _row(name: str, each: Mapping[str, Any]) -> list[object]:
+    moments, inserts = list(each["moments"].values()), max(each["moments"])
+    last = moments[-1]
     return [
         name,
         " / ".join(f"{moment['recall'][SCORED[0]]:.3f}" for moment in moments),

@@ -55,7 +55,10 @@ def demo(
 def bench(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(help="path, trie, index, freshness, lexical or fusion; see benchmarks/README.md.")
+        str,
+        typer.Argument(
+            help="path, trie, index, freshness, decoder, lexical or fusion; see benchmarks/README.md."
+        ),
     ],
 ) -> None:
     """Measure. Works in a checkout of the repository, where the benchmarks are."""
