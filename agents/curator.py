@@ -294,7 +294,7 @@ class Curator:
 
     def _distil(self, tree: Codebook) -> None:
         """Each tree that searches walk gets a decoder."""
-        bundle = self.distiller.finished()
+        bundle = self.distiller.finished(parent=self.models.current)
         if bundle is not None:
             self._publish_bundle(bundle)
         served = self.models.current
@@ -311,6 +311,7 @@ class Curator:
             uri=self._bundles.write(bundle),
             encoder_stamp=manifest.encoder_stamp,
             codebook_epoch=manifest.codebook_epoch,
+            parent=manifest.parent,
         )
         active = ActiveModel(active=manifest.version, since=datetime.now(UTC))
         key = bundle_key(manifest.name, manifest.version)

@@ -7,11 +7,12 @@ run that was killed goes on from its checkpoint. Without torch there is no decod
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import structlog
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
+from agents.model_log import FUSION_FILE, fusion_weights
 from models.bundles import Bundle, Manifest
 from models.codebooks import Codebook
 from models.decoder.decoder import FILES
@@ -86,8 +88,11 @@ class Distiller:
             )
         log.info("decoder is distilled", epoch=tree.epoch, folder=str(folder))
 
-    def finished(self) -> Bundle | None:
-        """The bundle that came out since the last call, if any. A run that failed is told in the log, once."""
+    def finished(self, *, parent: Bundle | None = None) -> Bundle | None:
+        """The bundle that came out since the last call, if any. A run that failed is told in the log, once.
+
+        How paths are fused it takes from `parent`, the bundle that served meanwhile.
+        """
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._process = None
@@ -107,15 +112,26 @@ class Distiller:
             )
             self._is_possible = False
             return None
-        files = {name: (folder / name).read_bytes() for name in FILES}
+        decoder = {name: (folder / name).read_bytes() for name in FILES}
         figures = orjson.loads((folder / _DONE).read_bytes())
-        digest = Bundle.of(Manifest(name=QUERY_MODEL, version="x", encoder_stamp=self._stamp), files)
-        version = f"epoch-{self._epoch}-{digest.manifest.files[FILES[0]].sha256[:8]}"
+        bundle = self._bundle(decoder, parent)
+        log.info("decoder distilled", bundle=bundle.manifest.reference, **figures)
+        return bundle
+
+    def _bundle(self, decoder: Mapping[str, bytes], parent: Bundle | None) -> Bundle:
+        """Its version follows from all that it holds: another bundle never has the same."""
         manifest = Manifest(
-            name=QUERY_MODEL, version=version, encoder_stamp=self._stamp, codebook_epoch=self._epoch
+            name=QUERY_MODEL,
+            version="unnamed",
+            parent=None if parent is None else parent.manifest.reference,
+            encoder_stamp=self._stamp,
+            codebook_epoch=self._epoch,
         )
-        log.info("decoder distilled", bundle=manifest.reference, **figures)
-        return Bundle.of(manifest, files)
+        fusion = fusion_weights(parent).model_dump_json().encode()
+        unnamed = Bundle.of(manifest, {**decoder, FUSION_FILE: fusion})
+        digest = hashlib.sha256(unnamed.manifest.model_dump_json().encode()).hexdigest()
+        version = f"epoch-{self._epoch}-{digest[:8]}"
+        return Bundle(unnamed.manifest.model_copy(update={"version": version}), unnamed.files)
 
     @property
     def is_running(self) -> bool:

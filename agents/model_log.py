@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import structlog
 from confluent_kafka import TopicPartition
+from pydantic import ValidationError
 
 from models.bundles import Bundle, BundleStore
+from state.fusion import FusionWeights
 from streams.clients import reader
 from streams.errors import ModelError
 from streams.events.models import QUERY_MODEL, ActiveModel
@@ -18,17 +20,32 @@ from streams.settings import Settings
 log = structlog.get_logger()
 
 FOLDER = "bundles"
+FUSION_FILE = "fusion.json"
 _START_S = 30.0
+
+
+def fusion_weights(bundle: Bundle | None) -> FusionWeights:
+    """How a bundle says that paths are fused; the defaults where it says nothing. Raises ModelError."""
+    written = None if bundle is None else bundle.files.get(FUSION_FILE)
+    if written is None:
+        return FusionWeights()
+    try:
+        return FusionWeights.model_validate_json(written)
+    except ValidationError as error:
+        raise ModelError(f"{FUSION_FILE} is not readable: {error}") from error
 
 
 class ModelLog:
     """A thread that follows the topic. `current` is the bundle that serves, None before there is one.
+
+    `fusion` are its weights of the paths.
 
     A bundle that cannot be used is refused loudly, and the one before goes on serving.
     """
 
     def __init__(self, settings: Settings, *, stamp: str) -> None:
         self.current: Bundle | None = None
+        self.fusion = FusionWeights()
         self.failure: Exception | None = None
         self._settings = settings
         self._stamp = stamp
@@ -79,7 +96,9 @@ class ModelLog:
             return
         reference = f"{QUERY_MODEL}@{ActiveModel.model_validate_json(record.value).active}"
         try:
-            self.current = self._store.read(reference, stamp=self._stamp)
+            bundle = self._store.read(reference, stamp=self._stamp)
+            self.fusion = fusion_weights(bundle)
+            self.current = bundle
             log.info("model serves", bundle=reference)
         except ModelError as error:
             log.error("a bundle is refused; what served before goes on", bundle=reference, reason=str(error))

@@ -174,6 +174,7 @@ class Searcher:
         self._index.activate(0)
         self._replica.start()
         self._switch_epoch()
+        self._searching.fuse_by(self._models.fusion)
         log.info(
             "replica filled", documents=len(self._index), seconds=round(time.perf_counter() - started, 3)
         )
@@ -216,7 +217,8 @@ class Searcher:
                 self._index.forget_epoch(epoch)
 
     def _use_model(self) -> None:
-        """Let the decoder of the bundle that serves take part, when it knows the active epoch."""
+        """Fuse as the bundle that serves says; let its decoder take part, when it knows the active epoch."""
+        self._searching.fuse_by(self._models.fusion)
         bundle, epoch = self._models.current, self._index.active_epoch
         path = self._index.active_path()
         if bundle is None or epoch is None or path is None:

@@ -164,6 +164,10 @@ class Searching:
         """Score with this decoder from the next query on; None: geometry alone."""
         self._serving = serving
 
+    def fuse_by(self, weights: FusionWeights) -> None:
+        """Fuse what the paths find by these weights from the next query on."""
+        self._weights = weights
+
     def search(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> Found:
         """Answer a query that was checked and whose parts are encoded."""
         stages = _Stages()

@@ -55,7 +55,7 @@ class Manifest(_Record):
 
     parent: `name@version` of the bundle it was made from. codebook_epoch: of the tree that its decoder knows.
     training_window: topic -> partition -> first offset and end (which is not in it). weights: by what they belong
-    to: `fusion` has one for each path, `decoder` may have `weight`, which then counts instead of the decoder's own.
+    to: `decoder` may have `weight`, which then counts instead of the decoder's own.
     """
 
     name: PlainName

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from agents.distilling import Distiller
+from agents.model_log import FUSION_FILE, fusion_weights
 from agents.trees import IndexTrees
-from models.bundles import Bundle
+from models.bundles import Bundle, Manifest
 from models.codebooks import Codebook, fit_codebook
 from models.encoders.base import TextPart
 from models.encoders.hash import HashEncoder
@@ -28,6 +29,7 @@ from streams.settings import load_settings
 pytestmark = pytest.mark.integration
 
 DOCUMENTS, EPOCH, PATIENCE_S = 1_500, 1, 200.0
+FUSION = '{"rank_constant": 61.0}'
 COLOURS, THINGS = (
     ("red", "green", "blue", "white", "black"),
     ("boots", "lamp", "kettle", "guitar", "piano", "teapot"),
@@ -78,9 +80,9 @@ def _distiller(world: tuple[LiveIndex, Shard, Codebook, HashEncoder], folder: Pa
     )
 
 
-def _finished(distiller: Distiller) -> Bundle:
+def _finished(distiller: Distiller, *, parent: Bundle) -> Bundle:
     deadline = time.monotonic() + PATIENCE_S
-    while (bundle := distiller.finished()) is None:
+    while (bundle := distiller.finished(parent=parent)) is None:
         assert distiller.is_running
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -97,8 +99,13 @@ def test_a_decoder_is_trained_beside_the_index_and_serves_it(
     distiller.stop()  # as if it were killed: what stands in the folder is gone on with
     distiller = _distiller(world, tmp_path / "distil")
     distiller.start(tree)
-    bundle = _finished(distiller)
+    served = Bundle.of(
+        Manifest(name="query", version="before", encoder_stamp=tree.stamp), {FUSION_FILE: FUSION.encode()}
+    )
+    bundle = _finished(distiller, parent=served)
     assert bundle.manifest.codebook_epoch == EPOCH
+    assert bundle.manifest.parent == "query@before"
+    assert fusion_weights(bundle).rank_constant == 61.0
     decoder = bundle.decoder(epoch=EPOCH)
     assert decoder is not None
 

@@ -145,6 +145,14 @@ class World:
                 self._changed.wait(0.2)
             return record
 
+    def wait_for_log(self, role: str, words: str, *, timeout: float = WAIT_S) -> None:
+        """Wait until a worker has said these words. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout
+        while words not in (self.folder / f"{role}.log").read_text(errors="replace"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the {role} did not say {words!r} within {timeout:g} s")
+            time.sleep(0.05)
+
     def receipt_of(self, written: Written, *, timeout: float = WAIT_S) -> Record:
         """The receipt of the document event that stands there."""
         place = (written.partition, written.offset)

@@ -27,7 +27,7 @@ def bundle() -> Bundle:
         codebook_epoch=3,
         training_window={"feedback": {0: (10, 250), 3: (0, 99)}},
         gates={"guard": GateResult(passed=True, figures={"ndcg_change": -0.002})},
-        weights={"fusion": {"generative": 1.0, "lexical": 0.3}},
+        weights={"adapter": {"strength": 0.3}},
     )
     return Bundle.of(manifest, random_decoder(LEAVES).to_files() | {"adapter.safetensors": b"\x00\x01"})
 

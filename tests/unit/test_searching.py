@@ -17,6 +17,7 @@ from agents.searching import QueryVector, Searching, Serving
 from models.decoder.decoder import NETWORK_FILE, Decoder, Nodes
 from models.encoders.base import Calibration
 from models.encoders.hash import HashEncoder
+from state.fusion import FusionWeights, MeasureWeight
 from state.lexical import LexicalDocument, LexicalIndex
 from state.live_index import LiveDocument, LiveIndex
 from state.shard import Shard
@@ -145,6 +146,13 @@ def test_words_cannot_bring_back_what_vectors_leave_out(searching: Searching):
 def test_all_paths_together_keep_what_is_left_out_behind(searching: Searching):
     names = found(searching, "auto", ("red", "or"), ("blue", "or"), ("car", "not"))
     assert set(names[:3]) == {"red", "red van", "blue van"}
+
+
+def test_weights_of_the_paths_count_from_the_next_query_on(searching: Searching):
+    before = (hits(searching, "auto", ("red", "and"))[0].parts or {})["lexical"]
+    searching.fuse_by(FusionWeights(lexical=MeasureWeight(weight=5.0, power=2.0, missing="nothing")))
+    after = (hits(searching, "auto", ("red", "and"))[0].parts or {})["lexical"]
+    assert before == pytest.approx(4 * after)
 
 
 @pytest.mark.parametrize("mode", ["auto", "dense", "generative", "lexical"])
