@@ -96,8 +96,12 @@ class DenseFeed:
 
     def save_when_due(self) -> None:
         """Write a snapshot now and then, when something changed. Takes seconds; searches go on."""
-        due = time.monotonic() - self._saved_at > SNAPSHOT_EVERY_S
-        if self._follower is None or not due or self._saved_changes == self._changes:
+        if time.monotonic() - self._saved_at > SNAPSHOT_EVERY_S and self._saved_changes != self._changes:
+            self.save()
+
+    def save(self) -> None:
+        """Write a snapshot. Takes seconds; searches go on."""
+        if self._follower is None:
             return
         self._saved_at, self._saved_changes = time.monotonic(), self._changes
         self._path.parent.mkdir(parents=True, exist_ok=True)
