@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from state.dense import DenseFollower, DenseIndex
+from state.dense.enlarging import enlarged, more_than
 from state.live_index import Change, LiveDocument, LiveIndex, in_numbers
 from streams.errors import StateError
 from streams.settings import Settings
@@ -26,13 +28,20 @@ EXPANSION = 96
 """Nodes kept on a walk; found and scored again exactly, that is recall 0.99 on real vectors."""
 SNAPSHOT_EVERY_S = 300.0
 _FILE = "graph.bin"
+_NO_CONTENT = 0
+"""Identity of a slot that is empty or in the midst of a change."""
 
 Vector = NDArray[np.float32]
 Slots = NDArray[np.int64]
+Content = tuple[str, int]
+"""A document id and the identity of what it holds."""
 
 
 class DenseFeed:
-    """Feeds a graph from the live index. `load` before any search; then `take` on the thread of the replica."""
+    """Feeds a graph from the live index.
+
+    `note` what is there and `load` before any search; then apply changes inside of `following`, in one thread.
+    """
 
     def __init__(self, settings: Settings, folder: Path, *, index: LiveIndex, stamp: str) -> None:
         self._exact_up_to = settings.index.exact_up_to
@@ -44,20 +53,9 @@ class DenseFeed:
         self._saved_at, self._saved_changes = time.monotonic(), 0
         self._follower: DenseFollower | None = None
 
-    def note(self, changes: Sequence[Change]) -> Slots:
-        """Remember what documents hold; the slots of those whose content changed."""
-        changed = []
-        for change in changes:
-            slot = self._live.slot_of(change.document_id)
-            if slot is None or not isinstance(change, LiveDocument):
-                continue
-            if slot >= len(self._identities):
-                self._identities = np.resize(self._identities, 2 * slot)
-            identity = _identity(change)
-            if self._identities[slot] != identity:
-                self._identities[slot] = identity
-                changed.append(slot)
-        return np.array(changed, dtype=np.int64)
+    def note(self, changes: Sequence[Change]) -> None:
+        """Remember what documents hold; the live index has them already."""
+        self._identify(_contents(changes))
 
     def load(self) -> None:
         """Take the graph from the disk, when all documents are noted, and queue what it does not have."""
@@ -66,20 +64,25 @@ class DenseFeed:
         started = time.perf_counter()
         slots = in_numbers(self._live.every())
         graph = self._read(slots)
-        self._begin(graph or DenseIndex(self._live.dimension))
+        self._begin(DenseIndex(self._live.dimension) if graph is None else graph)
         seconds = round(time.perf_counter() - started, 3)
         log.info("dense path loaded", from_disk=graph is not None, behind=self.behind, seconds=seconds)
 
-    def take(self, changes: Sequence[Change], gone: Sequence[int]) -> None:
-        """Follow changes that the live index has; gone: slots whose documents were removed."""
-        changed = self.note(changes)
-        if self._follower is None:
-            if len(self._live) > self._exact_up_to:
-                self._begin(DenseIndex(self._live.dimension))
-            return
-        for slot in [*gone, *changed.tolist()]:
-            self._changes += 1
-            self._follower.changed(slot, at=self._changes)
+    @contextmanager
+    def following(self, changes: Sequence[Change]) -> Iterator[None]:
+        """Apply `changes` to the live index inside of it; the graph follows.
+
+        Meanwhile their slots have no identity, so that a snapshot never has the vectors of one content under
+        the identity of another.
+        """
+        contents = _contents(changes)
+        left = self._forget(contents)
+        yield
+        told = [*left, *self._identify(contents)]
+        if self._follower is not None:
+            self._tell(self._follower, dict.fromkeys(told))
+        elif len(self._live) > self._exact_up_to:
+            self._begin(DenseIndex(self._live.dimension))
 
     def search(self, direction: Vector, k: int, *, allowed: NDArray[np.bool_] | None) -> Slots | None:
         """Slots of about the k nearest documents, best first; None while it holds too little to be asked."""
@@ -104,25 +107,60 @@ class DenseFeed:
         if self._follower is None:
             return
         self._saved_at, self._saved_changes = time.monotonic(), self._changes
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._follower.save(self._path, stamp=self._stamp)
-        log.info("dense path saved", documents=len(self._follower.index))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._follower.save(self._path, stamp=self._stamp)
+        except (OSError, StateError) as error:  # the one before is still good, and changes are not lost
+            log.warning("the dense path cannot be saved", reason=str(error))
+        else:
+            log.info("dense path saved", documents=len(self._follower.index))
 
     def close(self) -> None:
         if self._follower is not None:
             self._follower.close()
 
     def _begin(self, graph: DenseIndex) -> None:
-        self._follower = follower = DenseFollower(graph, self._content)
-        for slot in in_numbers(self._live.every()).tolist():
-            if slot not in graph:
-                self._changes += 1
-                follower.changed(slot, at=self._changes)
+        self._follower = DenseFollower(graph, self._content)
+        every = in_numbers(self._live.every()).tolist()
+        self._tell(self._follower, [slot for slot in every if slot not in graph])
+
+    def _tell(self, follower: DenseFollower, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self._changes += 1
+            follower.changed(slot, at=self._changes)
+
+    def _forget(self, contents: Sequence[Content]) -> list[int]:
+        """Take their identity from slots that lose their content; returns them."""
+        left = []
+        for document_id, identity in contents:
+            slot = self._live.slot_of(document_id)
+            if slot is not None and self._identities[slot] != identity:
+                self._identities[slot] = _NO_CONTENT
+                left.append(slot)
+        return left
+
+    def _identify(self, contents: Sequence[Content]) -> list[int]:
+        """Give slots the identity of what they hold now; returns those that had another."""
+        changed = []
+        for document_id, identity in dict(contents).items():
+            slot = self._live.slot_of(document_id)
+            if slot is None:
+                continue
+            if slot >= len(self._identities):
+                self._identities = enlarged(self._identities, more_than(slot))
+            if self._identities[slot] != identity:
+                self._identities[slot] = identity
+                changed.append(slot)
+        return changed
 
     def _content(self, slot: int) -> tuple[int, Sequence[Vector]] | None:
+        """What a slot holds; None when it is empty or about to change: then it is told again."""
         with self._live.reading():
+            before = int(self._identities[slot])
             vectors = self._live.vectors(slot)
-            return (int(self._identities[slot]), list(vectors)) if len(vectors) else None
+            after = int(self._identities[slot])
+            held = len(vectors) and before == after != _NO_CONTENT
+            return (after, list(vectors)) if held else None
 
     def _read(self, slots: Slots) -> DenseIndex | None:
         if not self._path.exists():
@@ -138,6 +176,13 @@ class DenseFeed:
             log.warning("the snapshot of the dense path cannot be used: it is built again", reason=str(error))
             self._path.unlink(missing_ok=True)
             return None
+
+
+def _contents(changes: Sequence[Change]) -> list[Content]:
+    return [
+        (change.document_id, _identity(change) if isinstance(change, LiveDocument) else _NO_CONTENT)
+        for change in changes
+    ]
 
 
 def _identity(document: LiveDocument) -> int:

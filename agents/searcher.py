@@ -34,7 +34,7 @@ from agents.trees import IndexTrees
 from agents.worker import Worker
 from models.encoders.base import Part, TextPart
 from state.live_documents import fill, live_changes
-from state.live_index import LiveIndex, Removal
+from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
@@ -193,12 +193,8 @@ class Searcher:
     def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
         stamp = self._encoding.description.stamp
         changes = list(live_changes(records, stamp=stamp, timestamps=timestamps))
-        removed = (
-            self._index.slot_of(change.document_id) for change in changes if isinstance(change, Removal)
-        )
-        gone = [slot for slot in removed if slot is not None]
-        self._index.apply(changes)
-        self._dense.take(changes, gone)
+        with self._dense.following(changes):
+            self._index.apply(changes)
         self._lexical.take(records)
         self._index.repair(REPAIRS_PER_RECORD * len(records))
         newest_ms = max(timestamps.values(), default=0)
