@@ -33,13 +33,16 @@ def inlined(function: F) -> F:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def publish(context: Any, array: Any, index: Any, value: Any) -> Any:
-    """`array[index] = value` for a 64-bit array; whoever `observe`s it also sees everything written before."""
+    """`array[index] = value` for whole numbers; whoever `observe`s it also sees everything written before.
+
+    `index`: a number, or (row, column).
+    """
     return types.void(array, index, value), _publish
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def observe(context: Any, array: Any, index: Any) -> Any:
-    """`array[index]` of a 64-bit array, the other half of `publish`."""
+    """`array[index]` for whole numbers, the other half of `publish`."""
     return array.dtype(array, index), _observe
 
 
@@ -66,17 +69,26 @@ def _prefetch(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
 def _publish(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     array, index, value = arguments
     stored = context.cast(builder, value, signature.args[2], signature.args[0].dtype)
-    builder.store_atomic(stored, _pointer(context, builder, signature, array, index), "release", 8)
+    pointer, size = _place_of(context, builder, signature, array, index)
+    builder.store_atomic(stored, pointer, "release", size)
     return context.get_dummy_value()
 
 
 def _observe(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    array, index = arguments
-    return builder.load_atomic(_pointer(context, builder, signature, array, index), "acquire", 8)
+    pointer, size = _place_of(context, builder, signature, *arguments)
+    return builder.load_atomic(pointer, "acquire", size)
 
 
-def _pointer(context: Any, builder: Any, signature: Any, array: Any, index: Any) -> Any:
+def _place_of(context: Any, builder: Any, signature: Any, array: Any, index: Any) -> Any:
+    """Pointer to a number, and its bytes."""
     of_type, index_type = signature.args[0], signature.args[1]
+    kinds = getattr(index_type, "types", None)  # of a tuple
+    parts = (
+        [(index, index_type)]
+        if kinds is None
+        else zip(cgutils.unpack_tuple(builder, index), kinds, strict=True)
+    )
+    at = [context.cast(builder, part, kind, types.intp) for part, kind in parts]
     made = context.make_array(of_type)(context, builder, array)
-    at = context.cast(builder, index, index_type, types.intp)
-    return cgutils.get_item_pointer(context, builder, of_type, made, [at], wraparound=False)
+    pointer = cgutils.get_item_pointer(context, builder, of_type, made, at, wraparound=False)
+    return pointer, of_type.dtype.bitwidth // 8

@@ -5,7 +5,8 @@ buy nothing at hundreds of dimensions (Munyampirwa, Lakshman and Coleman, 2024):
 of about sqrt(n) landmarks, copies of random rows that lie side by side.
 
 One thread writes, any number of threads walk, and none of them locks. A walker may meet a list of links that
-is half written, but every number in it is a node, and a node is answered only while its slot says so.
+is half written, but every number in it is a node whose row was whole before it was named (each is published
+on its own, the count last), and a node is answered only while its slot says so.
 """
 
 from __future__ import annotations

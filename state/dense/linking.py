@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state.compiled import compiled
+from state.compiled import compiled, publish
 from state.dense.graph import HIDDEN, MOST_LINKS, Graph, Landmarks
 from state.dense.nibbles import HALF_SQUARE, decode, encode, halved, middle_of, product
 from state.dense.walking import FLAGS, Scratch, Target, among, walk
@@ -104,8 +104,8 @@ def relink(graph: Graph, node: int, count: int, kept: int, most: int, fill: bool
             chosen[kept] = candidates[i]
             kept += 1
     for k in range(kept):
-        links[node, k + 1] = chosen[k]
-    links[node, 0] = kept
+        publish(links, (node, k + 1), chosen[k])
+    publish(links, (node, 0), kept)
 
 
 @compiled
@@ -149,8 +149,8 @@ def _tell(graph: Graph, node: int, newcomer: int, room: Room) -> None:
     if among(newcomer, links[node, 1:], count):
         return
     if count < MOST_LINKS:
-        links[node, count + 1] = newcomer
-        links[node, 0] = count + 1
+        publish(links, (node, count + 1), newcomer)
+        publish(links, (node, 0), count + 1)
         return
     for k in range(count):
         room.candidates[k] = links[node, k + 1]

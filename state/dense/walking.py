@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state.compiled import Scalar, compiled, prefetch
+from state.compiled import Scalar, compiled, observe, prefetch
 from state.dense.graph import MOST_LINKS, Graph, Landmarks
 from state.dense.nibbles import HALF_SQUARE, halved, middle_of, product
 
@@ -67,7 +67,7 @@ def find(
     size = walk(graph, landmarks, target, expansion, allowed, scratch)
     count = 0
     for at in range(size):
-        slot = graph.slots[scratch.pool[at] >> FLAGS]
+        slot = observe(graph.slots, scratch.pool[at] >> FLAGS)
         if not scratch.pool[at] & ANSWERS or slot < 0:  # removed since the walk met it
             continue
         if not among(slot, found, count):
@@ -115,7 +115,7 @@ def walk(
             full = answered >= expansion or size == _LONGEST_POOL
             if full and near <= nearness[size - 1]:
                 continue
-            answer = _may_answer(slots[node], allowed)
+            answer = _may_answer(observe(slots, node), allowed)
             if size == _LONGEST_POOL:
                 size -= 1
                 answered -= (pool[size] & ANSWERS) != 0
@@ -161,8 +161,8 @@ def _visit_links(
 ) -> int:
     """Add what a node links to and was not visited to the trail; returns its length."""
     codes, weights, links = graph.codes, graph.weights, graph.links
-    for k in range(1, links[node, 0] + 1):
-        other = np.int64(links[node, k])
+    for k in range(1, observe(links, (node, 0)) + 1):
+        other = np.int64(observe(links, (node, k)))
         before = seen
         seen = _visit(other, visited, trail, seen)
         if seen > before:
@@ -204,7 +204,8 @@ def _nearest_landmarks(landmarks: Landmarks, target: Target, found: NDArray[np.i
     best = np.empty(_STARTS, dtype=np.float32)
     count = 0
     for mark in range(len(nodes)):
-        if nodes[mark] < 0:
+        node = observe(nodes, mark)
+        if node < 0:
             break
         near = product(codes, weights, mark, numbers, middle) - pull * weights[mark, HALF_SQUARE]
         if count == _STARTS and near <= best[count - 1]:
@@ -214,5 +215,5 @@ def _nearest_landmarks(landmarks: Landmarks, target: Target, found: NDArray[np.i
         while at > 0 and best[at - 1] < near:
             best[at], found[at] = best[at - 1], found[at - 1]
             at -= 1
-        best[at], found[at] = near, nodes[mark]
+        best[at], found[at] = near, node
     return count

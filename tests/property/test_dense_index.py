@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -100,28 +103,61 @@ class History:
         ]
 
 
+class Reader:
+    """Searches over and over, and holds against the history what it is answered."""
+
+    def __init__(self, index: DenseIndex, vectors: NDArray[np.float32], history: History, seed: int) -> None:
+        self.faults: list[str] = []
+        self._index, self._vectors, self._history = index, vectors, history
+        self._random = np.random.default_rng(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            query = self._vectors[self._random.integers(len(self._vectors))]
+            allowed = self._random.random(130) < self._random.choice([0.1, 1.0])
+            began = self._history.clock
+            found, scores = self._index.search(query, 20, expansion=40, allowed=allowed)
+            self._hold(query, allowed, found, scores, began, self._history.clock)
+
+    def _hold(
+        self,
+        query: NDArray[np.float32],
+        allowed: NDArray[np.bool_],
+        found: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        began: int,
+        ended: int,
+    ) -> None:
+        if len(set(found.tolist())) != len(found) or not allowed[found].all():
+            self.faults.append(f"doubles, or some that are not allowed, in {found}")
+        for slot, score in zip(found.tolist(), scores.tolist(), strict=True):
+            had = self._history.had(slot, began, ended)
+            products = [float(self._vectors[content] @ query) for content in had]
+            if not any(abs(score - product) < 0.15 for product in products):
+                self.faults.append(f"slot {slot} scored {score}, it had {products}")
+
+
+@pytest.fixture
+def threads_take_turns_often() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_readers_beside_a_writer_see_live_documents_once_with_their_own_scores() -> None:
     random = np.random.default_rng(0)
     vectors = directions(3000, random)
-    index, history, stop, faults = DenseIndex(DIMENSION, capacity=64), History(150), threading.Event(), []
-
-    def read(seed: int) -> None:
-        mine = np.random.default_rng(seed)
-        while not stop.is_set():
-            query = vectors[mine.integers(len(vectors))]
-            began = history.clock
-            found, scores = index.search(query, 20, expansion=40)
-            ended = history.clock
-            if len(set(found.tolist())) != len(found):
-                faults.append(f"doubles in {found}")
-            for slot, score in zip(found.tolist(), scores.tolist(), strict=True):
-                products = [float(vectors[content] @ query) for content in history.had(slot, began, ended)]
-                if not any(abs(score - product) < 0.15 for product in products):
-                    faults.append(f"slot {slot} scored {score}, it had {products}")
-
-    readers = [threading.Thread(target=read, args=(seed,)) for seed in (1, 2)]
-    for reader in readers:
-        reader.start()
+    index, history = DenseIndex(DIMENSION, capacity=4), History(150)
+    readers = [Reader(index, vectors, history, seed) for seed in (1, 2)]
     for content in range(len(vectors)):
         slot = int(random.integers(150))
         history.clock += 1
@@ -129,11 +165,11 @@ def test_readers_beside_a_writer_see_live_documents_once_with_their_own_scores()
         if history.spans[slot]:
             history.spans[slot][-1][2] = history.clock
         history.clock += 1
-        history.spans[slot].append([content, history.clock, np.inf])
-        index.put(slot, [vectors[content]], identity=content, version=index.version(slot))
+        if random.random() < 0.8:
+            history.spans[slot].append([content, history.clock, np.inf])
+            index.put(slot, [vectors[content]], identity=content, version=index.version(slot))
         index.upkeep(16)
-    stop.set()
     for reader in readers:
-        reader.join()
-    assert faults == []
+        reader.stop()
+    assert [fault for reader in readers for fault in reader.faults] == []
     assert index.nodes < 400  # places of removed vectors were used again
