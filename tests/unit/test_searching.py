@@ -59,12 +59,13 @@ def searching_with(
     index.activate(1)
     centroids = np.stack([vector(name) for name in NAMES])
     index.set_tree(1, LEAVES, centroids)
-    index.apply(
+    documents = [
         LiveDocument(
             name, {1: SemanticId.of(Leaf.unpacked(leaf), 0).packed()}, [("text", vector(name))], "text"
         )
         for name, leaf in zip(NAMES, LEAVES.tolist(), strict=True)
-    )
+    ]
+    index.apply(documents)
     lexical = LexicalIndex(tmp_path / "lexical")
     slots = {name: index.slot_of(name) for name in NAMES}
     lexical.apply([LexicalDocument(name, slots[name], title=name) for name in NAMES], positions={0: 1})
@@ -73,6 +74,7 @@ def searching_with(
     description = replace(HashEncoder().description, calibration={"text>text": Calibration(0.0, 0.25)})
     with Shard.open(tmp_path / "shard") as shard:
         dense = DenseFeed(settings, tmp_path, index=index, stamp=description.stamp)
+        dense.note(documents)
         dense.load()
         eventually(lambda: dense.behind == 0, 30, what="the graph has all documents")
         made = Searching(
