@@ -29,7 +29,7 @@ from agents.trees import IndexTrees
 from models.codebooks import Codebook, LeafChange
 from models.encoders.base import Encoder, TextPart
 from state.live_documents import fill, live_changes
-from state.live_index import LiveDocument, LiveIndex, Removal
+from state.live_index import LiveDocument, LiveIndex
 from state.records import LogRecord
 from state.shard import Shard
 from streams.events.queries import Query, QueryPart
@@ -141,12 +141,8 @@ class BareSearcher:
     def applied(self, records: Sequence[LogRecord]) -> None:
         """As `Searcher._take`, behind the shard."""
         changes = list(live_changes(records, stamp=self._stamp))
-        removed = (
-            self.index.slot_of(change.document_id) for change in changes if isinstance(change, Removal)
-        )
-        gone = [slot for slot in removed if slot is not None]
-        self.index.apply(changes)
-        self.dense.take(changes, gone)
+        with self.dense.following(changes):
+            self.index.apply(changes)
         self.lexical.take(records)
         self.index.repair(REPAIRS_PER_RECORD * len(records))
 
