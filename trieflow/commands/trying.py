@@ -57,7 +57,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="path, query, trie, index, freshness, decoder, lexical or fusion; see benchmarks/README.md."
+            help="path, query, trie, index, freshness, decoder, lexical, fusion or soak; see benchmarks/README.md."
         ),
     ],
 ) -> None:

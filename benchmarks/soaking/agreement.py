@@ -1,0 +1,195 @@
+"""Whether a shard on disk says exactly what the log says: documents, ids, versions, vectors, trie, counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.soaking.log_fold import Code, LogDocument, LogFold
+from state.rows import StoredVector
+from state.shard import Shard
+from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES, Leaf, SemanticId
+from streams.settings import Settings
+
+SHOWN = 20
+
+
+@dataclass
+class Comparison:
+    """What a replica was found to say. It agrees when `faults` is 0."""
+
+    name: str
+    documents: int = 0
+    ids: int = 0
+    leaves: int = 0
+    faults: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def check(self, is_right: bool, what: str) -> None:
+        if not is_right:
+            self.faults += 1
+            if len(self.shown) < SHOWN:
+                self.shown.append(what)
+
+    def check_keys(self, found: Iterable[str], expected: Iterable[str], what: str) -> None:
+        found, expected = set(found), set(expected)
+        self.check(found == expected, f"{what}: {len(found)} and not {len(expected)}, "
+                   f"too many {sorted(found - expected)[:3]}, missing {sorted(expected - found)[:3]}")  # fmt: skip
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "documents": self.documents,
+            "ids": self.ids,
+            "leaves": self.leaves,
+            "faults": self.faults,
+            "shown": self.shown,
+        }
+
+
+def compare_shards(settings: Settings, fold: LogFold) -> list[Comparison]:
+    """All shards of all workers; the workers must have stopped. Of an indexer those that have read to the end."""
+    found = [
+        _compare(f"{role}-{worker}", settings.data / f"{role}-{worker}" / "replica", fold, fold.live(), None)
+        for role, worker in (("searcher", "0"), ("searcher", "1"), ("curator", "0"))
+        if (settings.data / f"{role}-{worker}" / "replica").exists()
+    ]
+    for partition in range(settings.partitions):
+        owned = [
+            path for path in settings.data.glob(f"indexer-*/shards/{partition}") if _is_current(path, fold)
+        ]
+        live = fold.live(partition)
+        found += [
+            _compare(f"{path.parts[-3]} shard {partition}", path, fold, live, partition) for path in owned
+        ]
+        if not owned:
+            found.append(Comparison(f"shard {partition}", faults=1, shown=["no indexer has read to the end"]))
+    return found
+
+
+def _is_current(path: Path, fold: LogFold) -> bool:
+    """An indexer keeps the shard of a partition that it gave away; it reads on when it takes it again."""
+    partition = int(path.name)
+    with Shard.open(path) as shard:
+        return shard.position(partition) >= fold.ends.get(partition, 0)
+
+
+def _compare(
+    name: str, path: Path, fold: LogFold, live: Mapping[str, LogDocument], partition: int | None
+) -> Comparison:
+    said = Comparison(name)
+    with Shard.open(path) as shard:
+        _compare_positions(said, shard, fold, partition)
+        _compare_documents(said, shard, live)
+        _compare_deleted(said, shard, fold, partition)
+        _compare_tries(said, shard, live)
+        _compare_counters(said, shard, fold, partition)
+    return said
+
+
+def _compare_positions(said: Comparison, shard: Shard, fold: LogFold, partition: int | None) -> None:
+    for p, end in fold.ends.items():
+        if partition in (None, p):
+            said.check(
+                shard.position(p) == end, f"log position of {p}: {shard.position(p)}, its end is {end}"
+            )
+    for (epoch, p), documents in fold.completed.items():
+        if partition in (None, p):
+            completed = shard.completed(epoch).get(p)
+            said.check(completed == documents, f"epoch {epoch} complete in {p}: {completed}, not {documents}")
+
+
+def _compare_documents(said: Comparison, shard: Shard, live: Mapping[str, LogDocument]) -> None:
+    keys = []
+    for key, stored, document, vectors in shard.documents():
+        keys.append(key)
+        expected = live.get(key)
+        if expected is None:
+            continue
+        said.check(dict(stored.ids) == expected.ids, f"{key}: ids {stored.ids}, not {expected.ids}")
+        said.check(frozenset(stored.retired) == expected.retired, f"{key}: retired ids differ")
+        said.check(stored.version == expected.version, f"{key}: version {stored.version}")
+        said.check(stored.content_hash == expected.content_hash, f"{key}: content hash differs")
+        said.check(document.title == expected.title, f"{key}: title {document.title!r}")
+        said.check(dict(document.fields) == expected.fields, f"{key}: fields {document.fields}")
+        said.check(_digest(vectors) == expected.vectors, f"{key}: vectors differ")
+        said.ids += len(stored.ids)
+    said.documents = len(keys)
+    said.check_keys(keys, live, "live documents")
+    said.check(len(keys) == len(set(keys)), "a document is there twice")
+    said.check(shard.count() == len(live), f"counts {shard.count()} documents, the log has {len(live)}")
+
+
+def _digest(vectors: Iterable[StoredVector]) -> bytes:
+    whole = hashlib.sha256()
+    for vector in vectors:
+        whole.update(f"{vector.stamp}/{vector.kind}/".encode() + vector.array.tobytes())
+    return whole.digest()
+
+
+def _compare_deleted(said: Comparison, shard: Shard, fold: LogFold, partition: int | None) -> None:
+    """What outlives a document: its version, and ids that nobody may get again."""
+    for key, expected in fold.documents.items():
+        if expected.live or partition not in (None, expected.partition):
+            continue
+        stored = shard.stored(key)
+        said.check(stored is not None and stored.deleted, f"{key} is deleted in the log, not here")
+        if stored is not None:
+            said.check(frozenset(stored.retired) == expected.retired, f"{key}: deleted, retired ids differ")
+            said.check(stored.version == expected.version, f"{key}: deleted, version {stored.version}")
+
+
+def _compare_tries(said: Comparison, shard: Shard, live: Mapping[str, LogDocument]) -> None:
+    """Each id leads to its document, and every node counts what is below it; of all epochs."""
+    holders: dict[Code, str] = {}
+    for key, document in live.items():
+        for code in document.ids.items():
+            said.check(
+                code not in holders, f"{SemanticId.unpacked(code[1])} is {key}'s and {holders.get(code)}'s"
+            )
+            holders[code] = key
+            said.check(shard.document_with(*code) == key, f"{key}: its id of epoch {code[0]} leads elsewhere")
+    newest = max((epoch for epoch, _ in holders), default=0)
+    for epoch in range(newest + 1):
+        counts = Counter(packed >> INSTANCE_BITS for e, packed in holders if e == epoch)
+        found = dict(_leaf_counts(shard, epoch))
+        said.leaves += len(found)
+        said.check(found == dict(counts), f"epoch {epoch}: leaf counts differ in {_differing(found, counts)}")
+        said.check(_sums_agree(shard, epoch, counts), f"epoch {epoch}: counts of upper nodes differ")
+
+
+def _leaf_counts(shard: Shard, epoch: int) -> Iterable[tuple[int, int]]:
+    for category, _ in shard.children(epoch):
+        for subcategory, _ in shard.children(epoch, (category,)):
+            for cluster, count in shard.children(epoch, (category, subcategory)):
+                yield Leaf(category, subcategory, cluster).packed(), count
+
+
+def _sums_agree(shard: Shard, epoch: int, counts: Mapping[int, int]) -> bool:
+    _, subcategories, clusters, _ = LEVEL_SIZES
+    categories: Counter[int] = Counter()
+    for leaf, count in counts.items():
+        categories[leaf // (subcategories * clusters)] += count
+    return dict(shard.children(epoch)) == dict(categories)
+
+
+def _differing(found: Mapping[int, int], expected: Mapping[int, int]) -> list[str]:
+    leaves = sorted(leaf for leaf in {*found, *expected} if found.get(leaf) != expected.get(leaf))
+    return [f"{Leaf.unpacked(leaf)}: {found.get(leaf)}, not {expected.get(leaf)}" for leaf in leaves[:3]]
+
+
+def _compare_counters(said: Comparison, shard: Shard, fold: LogFold, partition: int | None) -> None:
+    """The next instance of a leaf is above all that were ever given there, or one would be given again."""
+    highest: dict[Code, int] = {}
+    for (epoch, packed), key in fold.owners.items():
+        if partition in (None, fold.documents[key].partition):
+            place = (epoch, packed >> INSTANCE_BITS)
+            highest[place] = max(highest.get(place, -1), packed & (1 << INSTANCE_BITS) - 1)
+    for (epoch, leaf), instance in highest.items():
+        following = shard.next_instance(epoch, Leaf.unpacked(leaf))
+        said.check(
+            following > instance, f"leaf {Leaf.unpacked(leaf)} of epoch {epoch} would give {instance} again"
+        )
