@@ -26,6 +26,10 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _IDLE_INTERVAL_S = 0.05
+_BREATH_S = 0.005
+"""So long, in place of that, nothing has to wait while there is more to do between batches."""
+BUSY_BATCHES = 4
+"""Under a load that never pauses, so many batches have to be done before what stands between them has a turn."""
 LOOK_INTERVAL_S = 2.0
 """Between two looks for records at the end of a partition that nobody delivers."""
 
@@ -36,8 +40,9 @@ class PartitionHandler(Protocol):
     `open` is called before any record, `close` when the partition is given away, opened or not. `handle`
     returns when every output of the records is confirmed and state is written; the runtime acks then. A
     DataError never leaves it; whatever does leave it ends the process. `between_batches` is called when nothing
-    waits, and again at once when it returned True. `next_offsets` names, by topic, the next offset that state
-    wants to see; topics that are absent start where the group stands.
+    waits or `BUSY_BATCHES` were handled, and soon again when it returned True: it gets on under any load.
+    `next_offsets` names, by topic, the next offset that state wants to see; topics that are absent start where
+    the group stands.
     """
 
     async def open(self) -> None: ...
@@ -172,15 +177,21 @@ class PartitionRunner:
             await self._catch_up()
         if not self._ends:
             self._around.opened(self._partition, seconds=time.monotonic() - started)
+        more, handled = False, 0
         while not self._ends:
-            batch = await self._gather()
+            batch = await self._gather(_BREATH_S if more else _IDLE_INTERVAL_S)
             if batch:
                 await self._begin(batch)
-            elif not self.paused and not self._running:
+                handled += 1
+            elif self._is_free:
                 await self._look_behind()
-                if await self._between_batches():
-                    continue
             await self._room_for_another()
+            if (not batch or handled >= BUSY_BATCHES) and self._is_free:
+                more, handled = await self._between_batches(), 0
+
+    @property
+    def _is_free(self) -> bool:
+        return not self.paused and not self._running and not self._ends
 
     # -- work: all of it stands in `_running`, so that a rebalance waits for it ---------------------------
 
@@ -215,13 +226,13 @@ class PartitionRunner:
 
     # -- batches -----------------------------------------------------------------------------------------
 
-    async def _gather(self) -> list[Waiting]:
-        """What waits, up to the batch size; a short wait lets a batch fill when little waits."""
+    async def _gather(self, patience_s: float) -> list[Waiting]:
+        """What waits, or comes within `patience_s`, up to the batch size; a short wait lets a batch fill."""
         options = self._around.options
         if not self._waiting or self.paused:
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), _IDLE_INTERVAL_S)
+                await asyncio.wait_for(self._changed.wait(), patience_s)
             except TimeoutError:
                 return []
         if options.batch_wait_s and len(self._waiting) < options.batch:

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soaking.log_fold import Code, LogDocument, LogFold
+from state.document_table import packed_prefix
 from state.rows import StoredVector
 from state.shard import Shard
-from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES, Leaf, SemanticId
+from streams.semantic_id import (
+    CLUSTER_BITS,
+    INSTANCE_BITS,
+    SUBCATEGORY_BITS,
+    Leaf,
+    SemanticId,
+)
 from streams.settings import Settings
 
 SHOWN = 20
@@ -53,19 +60,17 @@ class Comparison:
 def compare_shards(settings: Settings, fold: LogFold) -> list[Comparison]:
     """All shards of all workers; the workers must have stopped. Of an indexer those that have read to the end."""
     found = [
-        _compare(f"{role}-{worker}", settings.data / f"{role}-{worker}" / "replica", fold, fold.live(), None)
-        for role, worker in (("searcher", "0"), ("searcher", "1"), ("curator", "0"))
-        if (settings.data / f"{role}-{worker}" / "replica").exists()
+        compare_shard(path.parts[-2], path, fold)
+        for path in sorted(settings.data.glob("*/replica"))
+        if path.parts[-2].startswith(("searcher", "curator"))
     ]
     for partition in range(settings.partitions):
-        owned = [
-            path for path in settings.data.glob(f"indexer-*/shards/{partition}") if _is_current(path, fold)
-        ]
-        live = fold.live(partition)
+        paths = sorted(settings.data.glob(f"indexer-*/shards/{partition}"))
+        current = [path for path in paths if _is_current(path, fold)]
         found += [
-            _compare(f"{path.parts[-3]} shard {partition}", path, fold, live, partition) for path in owned
+            compare_shard(f"{path.parts[-3]} shard {partition}", path, fold, partition) for path in current
         ]
-        if not owned:
+        if not current:
             found.append(Comparison(f"shard {partition}", faults=1, shown=["no indexer has read to the end"]))
     return found
 
@@ -77,10 +82,9 @@ def _is_current(path: Path, fold: LogFold) -> bool:
         return shard.position(partition) >= fold.ends.get(partition, 0)
 
 
-def _compare(
-    name: str, path: Path, fold: LogFold, live: Mapping[str, LogDocument], partition: int | None
-) -> Comparison:
-    said = Comparison(name)
+def compare_shard(name: str, path: Path, fold: LogFold, partition: int | None = None) -> Comparison:
+    """One shard, closed until now, with what the log says about all partitions, or about one."""
+    said, live = Comparison(name), fold.live(partition)
     with Shard.open(path) as shard:
         _compare_positions(said, shard, fold, partition)
         _compare_documents(said, shard, live)
@@ -152,33 +156,29 @@ def _compare_tries(said: Comparison, shard: Shard, live: Mapping[str, LogDocumen
             )
             holders[code] = key
             said.check(shard.document_with(*code) == key, f"{key}: its id of epoch {code[0]} leads elsewhere")
-    newest = max((epoch for epoch, _ in holders), default=0)
-    for epoch in range(newest + 1):
-        counts = Counter(packed >> INSTANCE_BITS for e, packed in holders if e == epoch)
-        found = dict(_leaf_counts(shard, epoch))
-        said.leaves += len(found)
-        said.check(found == dict(counts), f"epoch {epoch}: leaf counts differ in {_differing(found, counts)}")
-        said.check(_sums_agree(shard, epoch, counts), f"epoch {epoch}: counts of upper nodes differ")
+    for epoch in range(max((epoch for epoch, _ in holders), default=0) + 1):
+        leaves = Counter(packed >> INSTANCE_BITS for e, packed in holders if e == epoch)
+        said.leaves += len(leaves)
+        for depth, found in enumerate(_counts(shard, epoch)):
+            bits = (SUBCATEGORY_BITS + CLUSTER_BITS, CLUSTER_BITS, 0)[depth]
+            expected: Counter[int] = Counter()
+            for leaf, count in leaves.items():
+                expected[leaf >> bits] += count
+            wrong = [p for p in sorted({*found, *expected}) if found.get(p) != expected.get(p)]
+            said.check(not wrong, f"epoch {epoch}: {len(wrong)} counts at depth {depth} differ: {wrong[:3]}")
 
 
-def _leaf_counts(shard: Shard, epoch: int) -> Iterable[tuple[int, int]]:
-    for category, _ in shard.children(epoch):
-        for subcategory, _ in shard.children(epoch, (category,)):
-            for cluster, count in shard.children(epoch, (category, subcategory)):
-                yield Leaf(category, subcategory, cluster).packed(), count
-
-
-def _sums_agree(shard: Shard, epoch: int, counts: Mapping[int, int]) -> bool:
-    _, subcategories, clusters, _ = LEVEL_SIZES
-    categories: Counter[int] = Counter()
-    for leaf, count in counts.items():
-        categories[leaf // (subcategories * clusters)] += count
-    return dict(shard.children(epoch)) == dict(categories)
-
-
-def _differing(found: Mapping[int, int], expected: Mapping[int, int]) -> list[str]:
-    leaves = sorted(leaf for leaf in {*found, *expected} if found.get(leaf) != expected.get(leaf))
-    return [f"{Leaf.unpacked(leaf)}: {found.get(leaf)}, not {expected.get(leaf)}" for leaf in leaves[:3]]
+def _counts(shard: Shard, epoch: int) -> list[dict[int, int]]:
+    """Documents below each category, subcategory and leaf, by packed prefix, as the nodes of the trie say."""
+    counts: list[dict[int, int]] = [{}, {}, {}]
+    prefixes: list[tuple[int, ...]] = [()]
+    for depth in range(3):
+        below = {
+            (*prefix, code): count for prefix in prefixes for code, count in shard.children(epoch, prefix)
+        }
+        counts[depth] = {packed_prefix(path)[0]: count for path, count in below.items()}
+        prefixes = list(below)
+    return counts
 
 
 def _compare_counters(said: Comparison, shard: Shard, fold: LogFold, partition: int | None) -> None:

@@ -81,10 +81,7 @@ def fold_log(settings: Settings) -> LogFold:
     """Read it all. Nobody may write meanwhile."""
     fold = LogFold()
     for record in _records(settings, "assignments", settings.partitions):
-        fold.records += 1
-        fold.ends[record.partition] = record.offset + 1
-        fold.event_ids.add(record.incoming.text("ce_id") or "")
-        _take(fold, record)
+        take_record(fold, record)
     for record in _records(settings, "codebooks", 1):
         fold.codebook_end = record.offset
         _take_codebook(fold, record)
@@ -104,7 +101,11 @@ def _records(settings: Settings, name: str, partitions: int) -> Iterator[Record]
             yield from batch
 
 
-def _take(fold: LogFold, record: Record) -> None:
+def take_record(fold: LogFold, record: Record) -> None:
+    """A record of `assignments`, in the order of its partition."""
+    fold.records += 1
+    fold.ends[record.partition] = record.offset + 1
+    fold.event_ids.add(record.incoming.text("ce_id") or "")
     key = (record.key or b"").decode()
     if key.startswith(CONTROL_PREFIX):
         control = orjson.loads(record.value or b"")

@@ -105,7 +105,7 @@ class Workers:
         self._thread.join()
         self.killed_at_the_end = self._supervisor.stop()
 
-    def wait_ready(self, timeout_s: float = 300.0) -> None:
+    def wait_ready(self, timeout_s: float = 600.0) -> None:
         """Wait until all are ready. Raises SystemExit when they never are."""
         deadline = time.monotonic() + timeout_s
         while not all(name in self.ready() for name in self._names):
