@@ -106,7 +106,7 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     print(json.dumps(figures, indent=None if options.json else 1))
     if options.keep:
         _say(f"kept in {keep('soak', f'{plan.documents} documents', figures)}")
-    if not figures["agrees"]:
+    if not (figures["agrees"] and figures["all_answered"]):
         raise SystemExit(1)
 
 
@@ -120,14 +120,14 @@ def _material(folder: Path, plan: Plan) -> Material:
 
 
 def run(plan: Plan, material: Material, *, progress: Any = lambda line: None) -> dict[str, Any]:
-    """The whole soak on a system of its own; figures, with `agrees`. A folder that did not agree is kept."""
+    """The whole soak on a system of its own: figures, with `agrees` and `all_answered`; when not, data are kept."""
     data = Path(tempfile.mkdtemp(prefix="trieflow-soak-"))
     progress(f"data in {data}")
     with kafka(data, plan.settings) as settings:
         soak = Soak(plan, settings, material, progress)
         soak.run()
         figures = soak.figures()
-    if figures["agrees"]:
+    if figures["agrees"] and figures["all_answered"]:
         shutil.rmtree(data)
     else:
         progress(f"kept for a look: {data}")
@@ -143,7 +143,7 @@ class Soak:
         self._progress = progress
         self._account = Account()
         self._stream = Stream(settings, self._account, material, seed=plan.seed)
-        self._questions = Questions(settings, self._account, material, self._stream, seed=plan.seed + 1)
+        self._questions = Questions(settings, self._account, material, seed=plan.seed + 1)
         self._workers = Workers(settings, seed=plan.seed)
         self._observer: Observer | None = None
         self._tails: list[Tail] = []
@@ -280,13 +280,13 @@ class Soak:
     # -- the report -------------------------------------------------------------------------------------
 
     def figures(self) -> dict[str, Any]:
-        """All that was counted, and `agrees`."""
+        """All that was counted, and what of it must be true."""
         comparisons = {said.name: said.figures() for said in self._comparisons}
         queries = self._query_figures()
-        clean = not self._account.wrong and not queries["wrong"] and not queries["errors"]
-        agrees = clean and queries["differing_repeats"] == 0 and not any(c.faults for c in self._comparisons)
+        wrong = [*self._account.wrong, *self._questions.wrong]
         return {
-            "agrees": agrees,
+            "agrees": not wrong and not any(said.faults for said in self._comparisons),
+            "all_answered": not queries["errors"] and not queries["differing_repeats"],
             "seconds": {name: round(seconds, 1) for name, seconds in self._seconds.items()},
             "documents": len(self._fold.live()),
             "deleted": len(self._fold.documents) - len(self._fold.live()),

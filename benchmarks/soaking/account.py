@@ -70,6 +70,8 @@ class Account:
     deleted: deque[Change] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     changed: deque[Change] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """The last deletes and updates that have a receipt."""
+    indexed: list[int] = field(default_factory=list)
+    """All documents whose first event has a receipt, in the order of these."""
     _waiting: dict[str, Change] = field(default_factory=dict)
     _deleted_as: dict[str, int] = field(default_factory=dict)
     _positions: dict[int, int] = field(default_factory=dict)
@@ -93,10 +95,12 @@ class Account:
             for position in receipt["read_after"]:
                 partition, offset = position["partition"], position["offset"]
                 self._positions[partition] = max(offset, self._positions.get(partition, -1))
-            if change.kind == "delete":
+            if change.kind == "new":
+                self.indexed.append(change.number)
+            elif change.kind == "delete":
                 self._deleted_as[change.key] = len(self._deleted_as)
                 self.deleted.append(change)
-            elif change.kind == "update":
+            else:
                 self.changed.append(change)
 
     @property

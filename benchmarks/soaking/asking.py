@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from benchmarks.soaking.account import Account, Seen, document_id
-from benchmarks.soaking.stream import Material, Stream
+from benchmarks.soaking.stream import Material
 from streams.clients import producer
 from streams.headers import DEADLINE, now_ms
 from streams.records import Record
@@ -21,6 +21,7 @@ from streams.settings import Settings
 
 DEADLINE_S = 60.0
 """Long enough for a kill: partitions change hands after the session timeout, and a searcher has to start."""
+_TRIES = 8
 KINDS = {"like": 3, "words": 3, "gone": 2, "changed": 2}
 """Like a live document; words of a live document's title; one that was deleted; one that was changed."""
 
@@ -39,9 +40,7 @@ class Asked:
 class Questions:
     """Asks by `ask`, judges by `take`; each may have a thread of its own."""
 
-    def __init__(
-        self, settings: Settings, account: Account, material: Material, stream: Stream, *, seed: int
-    ) -> None:
+    def __init__(self, settings: Settings, account: Account, material: Material, *, seed: int) -> None:
         self.count = 0
         self.kinds: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -51,7 +50,6 @@ class Questions:
         self.seconds: list[float] = []
         self._account = account
         self._material = material
-        self._stream = stream
         self._random = random.Random(seed)
         self._producer = producer(settings, **{"delivery.timeout.ms": 120_000})
         self._topic = settings.topic("queries")
@@ -116,7 +114,9 @@ class Questions:
     def _about(self, kind: str) -> tuple[int, int] | None:
         """A document and its revision; None while there is none of this kind."""
         if kind in ("like", "words"):
-            return (self._stream.any_live(), 0) if self._stream.live else None
+            numbers = self._random.choices(self._account.indexed, k=_TRIES) if self._account.indexed else []
+            live = [number for number in numbers if self._account.documents[number].live]
+            return (live[0], 0) if live else None
         changes = list(self._account.deleted if kind == "gone" else self._account.changed)
         if not changes:
             return None

@@ -101,11 +101,6 @@ class Stream:
     def live(self) -> int:
         return len(self._live)
 
-    def any_live(self) -> int:
-        """The number of a document that was live a moment ago; for other threads too."""
-        live = self._live
-        return live[int(self._random.random() * len(live)) % len(live)]
-
     def _new(self) -> None:
         number = len(self._account.documents)
         document = self._account.documents[number] = Document(self._take_row())

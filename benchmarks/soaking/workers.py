@@ -68,7 +68,10 @@ class Kill:
 
 
 class Workers:
-    """One thread keeps the workers alive, and kills them in turns, each once before any twice."""
+    """One thread keeps the workers alive, and kills them in turns, each once before any twice.
+
+    Nobody is killed before the one killed last is ready again: one of two searchers lives at any time.
+    """
 
     def __init__(self, settings: Settings, names: Sequence[WorkerName] = NAMES, *, seed: int = 0) -> None:
         self.kills: list[Kill] = []
@@ -144,7 +147,7 @@ class Workers:
         looked = 0.0
         while not self._stopping.wait(_TICK_S):
             self._supervisor.tick()
-            if self._every_s is not None and time.monotonic() >= self._due:
+            if self._every_s is not None and time.monotonic() >= self._due and not self._missing():
                 self._kill_next(self._every_s)
             if time.monotonic() - looked > _LOOK_S:
                 looked = time.monotonic()
@@ -162,8 +165,11 @@ class Workers:
         os.kill(pid, signal.SIGKILL)
         self.kills.append(Kill(name, time.monotonic() - self._started))
 
+    def _missing(self) -> list[Kill]:
+        return [kill for kill in self.kills if kill.back_after_s is None]
+
     def _note_who_is_back(self) -> None:
-        missing = [kill for kill in self.kills if kill.back_after_s is None]
+        missing = self._missing()
         ready = self.ready() if missing else {}
         for kill in missing:
             if kill.worker in ready:

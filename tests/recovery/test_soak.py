@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,9 @@ def test_after_kills_of_every_role_and_a_refit_all_replicas_agree_with_the_log()
     }
     plan = Plan(DOCUMENTS, minutes=1.0, changes_s=40.0, queries_s=4.0, kill_every_s=12.0, settings=settings)
     figures = run(plan, _clusters(4_000), progress=print)
-    assert figures["agrees"], figures
+    print(json.dumps(figures, indent=1))
+    assert figures["agrees"]
+    assert figures["all_answered"]
     assert figures["kills"]["by_role"].keys() == {"indexer", "searcher", "curator"}
     assert figures["epochs"] >= 2
     assert figures["moves_done"] > 0
