@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from models.codebooks import Codebook, Decision, fit_codebook, merge, oversized, regroup, split, undersized
+from models.codebooks import (
+    Codebook,
+    Decision,
+    fit_codebook,
+    merge,
+    outgrown,
+    oversized,
+    recentre,
+    regroup,
+    split,
+    undersized,
+)
 from state.live_index import LiveDocument, LiveIndex, Removal
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES, Leaf
@@ -52,9 +63,16 @@ class Generative:
         self._index.activate(_EPOCH)
         self._rows_since = 0
         self._to_repair = 0
+        self._size_when_set: dict[int, int] = {}
         vectors = np.load(folder / "vectors.npy", mmap_mode="r")
         for first in range(0, len(vectors), _AT_ONCE):
             self.insert(first, vectors[first : first + _AT_ONCE].astype(np.float32))
+        self._size_when_set = self._counts()
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves the tree has."""
+        return len(self._book)
 
     def search(self, query: Vectors, count: int, effort: int) -> Rows:
         arrays = ScoringQuery([ScoringPart(query)]).arrays(self._index.dimension)
@@ -95,7 +113,7 @@ class Generative:
         """At once."""
 
     def beside(self) -> None:
-        """What the curator does: leaves are split, merged and regrouped, second leaves around them repaired."""
+        """What the curator does: leaves split, merged, recentred, regrouped, second leaves around them repaired."""
         self._to_repair -= min(self._to_repair, self._index.repair(self._to_repair))
         if self._rows_since >= _LOOK_EVERY:
             self._rows_since = 0
@@ -109,6 +127,7 @@ class Generative:
         for leaf in oversized(self._counts()):
             self._apply(split(self._book, leaf, self._members))
         self._apply(merge(self._book, undersized(self._book, self._counts()), self._members))
+        self._apply(recentre(self._book, outgrown(self._counts(), self._size_when_set), self._members))
         self._apply(regroup(self._book, self._members))
 
     def _counts(self) -> dict[int, int]:
@@ -132,3 +151,5 @@ class Generative:
         if len(decision.documents):
             vectors = self._index.fused(decision.documents)
             self._index.path(_EPOCH).put(decision.documents, decision.to_leaves, vectors)
+        counts = self._counts()
+        self._size_when_set |= {change.leaf: counts.get(change.leaf, 0) for change in decision.changes}
