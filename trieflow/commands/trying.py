@@ -57,7 +57,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="path, query, trie, index, freshness, decoder, lexical, fusion or soak; see benchmarks/README.md."
+            help="path, query, trie, index, freshness, stream, decoder, lexical, fusion or soak; "
+            "see benchmarks/README.md."
         ),
     ],
 ) -> None:
