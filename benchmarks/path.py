@@ -8,7 +8,6 @@ are random (speed does not depend on their direction; no recall is claimed here)
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import platform
@@ -27,7 +26,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import TopicPartition
 
-from benchmarks.path_inputs import pictures, texts
+from benchmarks.path_inputs import pictures, texts, with_vector
+from benchmarks.sustained import sustain
 from benchmarks.watcher import Watcher
 from streams.clients import producer, reader
 from streams.settings import Settings
@@ -143,14 +143,8 @@ def ready_vectors(count: int, *, stamp: str, dimension: int, first: int = 0) -> 
     rows = np.random.default_rng(first).standard_normal((count, dimension)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return [
-        (f"ready-{first + n}", json.dumps(_with_vector(f"document {first + n}", row, stamp)).encode())
-        for n, row in enumerate(rows)
+        (f"ready-{first + n}", with_vector(f"document {first + n}", row, stamp)) for n, row in enumerate(rows)
     ]
-
-
-def _with_vector(title: str, row: np.ndarray, stamp: str) -> dict[str, Any]:
-    data = base64.b64encode(row.astype("<f2").tobytes()).decode()
-    return {"title": title, "vectors": [{"stamp": stamp, "kind": "text", "data": data}]}
 
 
 def bulk(
@@ -235,27 +229,31 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         "--documents", type=int, default=DOCUMENTS, help="ready vectors (default %(default)s)"
     )
     parser.add_argument("--runs", type=int, default=1, help="whole runs, each on an empty system")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="then ready vectors at --rate and 20 queries/s for so long"
+    )
+    parser.add_argument("--rate", type=float, default=278.0, help="documents/s (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/path.json")
     options = parser.parse_args(list(arguments))
-    reports = [_run(settings.encoder, options.documents) for _ in range(options.runs)]
+    reports = [_run(settings.encoder, options) for _ in range(options.runs)]
     if options.keep:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps([report.figures for report in reports], indent=1)
         (RESULTS / "path.json").write_text(text + "\n")
 
 
-def _run(encoder: str, documents: int) -> Report:
+def _run(encoder: str, options: argparse.Namespace) -> Report:
     report = Report()
     report.add("machine", python=platform.python_version(), cores=os.cpu_count(), encoder=encoder)
     with tempfile.TemporaryDirectory(prefix="trieflow-bench-") as folder:
         data = Path(folder)
         with system(data, encoder) as (running, _):
-            _measure(running, report, documents)
+            _measure(running, report, options)
         restart(data, encoder, report)
     return report
 
 
-def _measure(settings: Settings, report: Report, documents: int) -> None:
+def _measure(settings: Settings, report: Report, options: argparse.Namespace) -> None:
     floor(settings, report)
     with Watcher(settings) as watcher, Client(settings) as client:
         stamp, dimension = watcher.stamp, watcher.dimension
@@ -268,7 +266,7 @@ def _measure(settings: Settings, report: Report, documents: int) -> None:
             bodies=[(f"text-{n}", _text(t)) for n, t in enumerate(texts(2_000))],
         )
         bulk(settings, watcher, report, name="pictures", bodies=list(pictures(PICTURES)))
-        ready = ready_vectors(documents, stamp=stamp, dimension=dimension)
+        ready = ready_vectors(options.documents, stamp=stamp, dimension=dimension)
         bulk(settings, watcher, report, name="ready vectors", bodies=ready)
         singles(settings, watcher, report, stamp=stamp, dimension=dimension)
         queries_one_by_one(client, report, questions[:QUERIES], name="query, one at a time")
@@ -279,6 +277,9 @@ def _measure(settings: Settings, report: Report, documents: int) -> None:
         feeding.start()
         queries_at_rate(client, report, questions[:QUERIES], name="query, 20 a second beside 100 documents/s")
         feeding.join()
+        if options.minutes:
+            steady = sustain(settings, watcher, client, questions, rate=options.rate, minutes=options.minutes)
+            report.add(f"{options.rate:.0f} documents/s for {options.minutes:.0f} min", **steady.figures())
 
 
 def _feed(settings: Settings, stamp: str, dimension: int, seconds: float) -> None:

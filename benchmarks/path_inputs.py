@@ -13,6 +13,8 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 SIDE = 224
 
 
@@ -51,6 +53,13 @@ def _of(member: object) -> Iterator[str]:
         for inner in vars(member).values():
             if callable(inner) and (text := inspect.getdoc(inner)):
                 yield text
+
+
+def with_vector(title: str, row: np.ndarray, stamp: str) -> bytes:
+    """The event of a document that brings its vector (dimension,)."""
+    data = base64.b64encode(row.astype("<f2").tobytes()).decode()
+    vectors = [{"stamp": stamp, "kind": "text", "data": data}]
+    return json.dumps({"title": title, "vectors": vectors}).encode()
 
 
 def pictures(count: int) -> Iterator[tuple[str, bytes]]:
