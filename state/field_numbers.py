@@ -46,6 +46,14 @@ class FieldNumbers:
             if huge:
                 self._huge[slot] = huge
 
+    def add_all(self, slots: Sequence[int], values: Sequence[Sequence[float]]) -> None:
+        """`add` for many different slots."""
+        if all(len(each) == 1 and isinstance(each[0], float) for each in values):
+            self._floats.add_all(slots, [[each[0] + 0.0] for each in values])
+            return
+        for slot, each in zip(slots, values, strict=True):
+            self.add(slot, each)
+
     def remove(self, slot: int) -> None:
         """Take all numbers of a slot away."""
         self._floats.pop(slot)

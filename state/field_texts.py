@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import numpy as np
@@ -51,6 +53,12 @@ class FieldTexts:
         numbers = [self._use(text) for text in values]  # first: it may swap the column
         self._coded.numbers.add(slot, numbers)
 
+    def add_all(self, slots: Sequence[int], values: Sequence[Sequence[str]]) -> None:
+        """`add` for many different slots: a text that comes often is looked up once."""
+        counts = Counter(chain.from_iterable(values))
+        numbers = {text: self._use(text, count) for text, count in counts.items()}
+        self._coded.numbers.add_all(slots, [[numbers[text] for text in texts] for texts in values])
+
     def remove(self, slot: int) -> None:
         """Take all texts of a slot away."""
         for number in cast("list[int]", self._coded.numbers.pop(slot)):
@@ -79,20 +87,20 @@ class FieldTexts:
         accepted[found] = True
         return coded.numbers.passing(lambda numbers: _accepted(numbers, accepted))
 
-    def _use(self, text: str) -> int:
+    def _use(self, text: str, times: int = 1) -> int:
         number = self._coded.texts.find(text)
         if number == NOT_FOUND:
-            return self._enter(text)
+            return self._enter(text, times)
         self._unused -= not self._uses[number]
-        self._uses[number] += 1
+        self._uses[number] += times
         return number
 
-    def _enter(self, text: str) -> int:
+    def _enter(self, text: str, times: int) -> int:
         number = len(self._uses)
         if number in _WIDER:
             self._coded = _Coded(self._coded.texts, self._coded.numbers.retyped(_WIDER[number]))
         self._coded.texts.put(number, text)
-        self._uses.append(1)
+        self._uses.append(times)
         return number
 
     def _write_anew(self) -> None:

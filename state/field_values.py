@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import cast
 
 from pyroaring import BitMap
 
@@ -42,6 +43,18 @@ class FieldValues:
                 if isinstance(value, bool):
                     self._booleans[value].add(slot)
 
+    def add_all(self, slots: Sequence[int], values: Sequence[Sequence[Scalar]]) -> None:
+        """`add` for many different slots."""
+        kinds = {type(value) for of_slot in values for value in of_slot}
+        are_plain = all(len(of_slot) == len(set(of_slot)) for of_slot in values)
+        if kinds == {str} and are_plain:
+            self._texts.add_all(slots, cast("Sequence[Sequence[str]]", values))
+        elif kinds <= {int, float} and are_plain:
+            self._numbers.add_all(slots, cast("Sequence[Sequence[float]]", values))
+        else:
+            for slot, of_slot in zip(slots, values, strict=True):
+                self.add(slot, of_slot)
+
     def remove(self, slot: int) -> None:
         """Take all values of a slot away."""
         self._texts.remove(slot)
@@ -74,14 +87,22 @@ class FieldTable:
 
     def put(self, slot: int, fields: Mapping[str, Sequence[Scalar]]) -> None:
         """Give a slot these values in place of what it had."""
-        self.remove(slot)
-        names = tuple(name for name, values in fields.items() if values)
-        for name in names:
-            values = self._fields.get(name)
-            if values is None:
-                values = self._fields[name] = FieldValues()
-            values.add(slot, fields[name])
-        self._held.put(slot, names)
+        self.put_all([slot], [fields])
+
+    def put_all(self, slots: Sequence[int], fields: Sequence[Mapping[str, Sequence[Scalar]]]) -> None:
+        """`put` for many different slots."""
+        by_name: dict[str, tuple[list[int], list[Sequence[Scalar]]]] = {}
+        for slot, of_slot in zip(slots, fields, strict=True):
+            self.remove(slot)
+            for name, values in of_slot.items():
+                if values:
+                    slots_of, values_of = by_name.setdefault(name, ([], []))
+                    slots_of.append(slot)
+                    values_of.append(values)
+        for name, (slots_of, values_of) in by_name.items():
+            self._fields.setdefault(name, FieldValues()).add_all(slots_of, values_of)
+        for slot, of_slot in zip(slots, fields, strict=True):
+            self._held.put(slot, tuple(name for name, values in of_slot.items() if values))
 
     def remove(self, slot: int) -> None:
         """Take all values of a slot away; a slot without any is no error."""

@@ -54,10 +54,10 @@ def live_changes(
 
 def stored_documents(shard: Shard, *, stamp: str) -> Iterator[LiveDocument]:
     """All live documents of a shard, as `live_document` gives them, in order of document ids."""
-    for document_id, stored, document, vectors in shard.documents():
+    for document_id, ids, document, vectors in shard.documents():
         yield LiveDocument(
             document_id=document_id,
-            ids=stored.ids,
+            ids=ids,
             vectors=[
                 (v.kind, v.array.astype(np.float32))
                 for v in _needed([v for v in vectors if v.stamp == stamp])
@@ -91,5 +91,7 @@ def _next(remaining: Iterator[LiveDocument]) -> Sequence[LiveDocument]:
 def _needed(vectors: Sequence[V]) -> Sequence[V]:
     """Of a single text or picture the fused vector says the same again; raw features are not searched in memory."""
     joint = [vector for vector in vectors if vector.kind != "raw"]
+    if len(joint) == 1:
+        return joint
     others = [vector for vector in joint if vector.kind != "fused"]
     return others if len(others) == 1 else joint

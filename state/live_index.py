@@ -277,8 +277,7 @@ class LiveIndex:
         self._rows.check(vectors)
         slots = [self._take(document) for document in documents]
         self._rows.put(slots, vectors)
-        for slot, document in zip(slots, documents, strict=True):
-            self._fields.put(slot, document.filterable())
+        self._fields.put_all(slots, [document.filterable() for document in documents])
         self._place(slots, documents)
         for document in documents:
             published = None if document.published_at is None else seconds(document.published_at)

@@ -6,6 +6,7 @@ import base64
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -82,6 +83,11 @@ class StoredIds(NamedTuple):
         return cls(dict(ids), codes, version, content_hash, source, *rest)
 
 
+def decode_codes(value: bytes) -> dict[int, int]:
+    """Of what `StoredIds.encode` wrote, the packed ids by epoch."""
+    return dict(orjson.loads(value)[0])
+
+
 class StoredDocument(NamedTuple):
     """The stored fields of a document."""
 
@@ -129,15 +135,19 @@ def decode_vectors(value: bytes) -> list[StoredVector]:
     """The inverse of `encode_vectors`; the arrays are views into `value`, read-only."""
     vectors, at = [], 0
     while at < len(value):
-        lengths = _VECTOR_HEAD.unpack_from(value, at)
-        at += _VECTOR_HEAD.size
-        stamp, kind, data = (at, at + lengths[0], at + lengths[0] + lengths[1])
-        array = np.frombuffer(value, dtype="<f2", count=lengths[2] // 2, offset=data)
-        vectors.append(
-            StoredVector(value[stamp:kind].decode(), cast("VectorKind", value[kind:data].decode()), array)
-        )
-        at = data + lengths[2]
+        stamp_length, kind_length, size = _VECTOR_HEAD.unpack_from(value, at)
+        named = at + _VECTOR_HEAD.size
+        at = named + stamp_length + kind_length
+        stamp, kind = _names(value[named:at], stamp_length)
+        vectors.append(StoredVector(stamp, kind, np.frombuffer(value, "<f2", size // 2, at)))
+        at += size
     return vectors
+
+
+@lru_cache(64)
+def _names(both: bytes, stamp_length: int) -> tuple[str, VectorKind]:
+    """Stamp and kind: a few, of millions of vectors."""
+    return both[:stamp_length].decode(), cast("VectorKind", both[stamp_length:].decode())
 
 
 def id_key(epoch: int, packed: int) -> bytes:

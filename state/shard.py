@@ -125,10 +125,10 @@ class Shard:
             if not stored.deleted:
                 yield key.decode(), stored
 
-    def documents(self) -> Iterator[tuple[str, StoredIds, StoredDocument, list[StoredVector]]]:
-        """All that is stored of all live documents, in order of ids, in one pass over the disk.
+    def documents(self) -> Iterator[tuple[str, Mapping[int, int], StoredDocument, list[StoredVector]]]:
+        """Id, packed ids by epoch, fields and vectors of all live documents, in order of document ids.
 
-        While nobody writes: a document that changes meanwhile may be left out.
+        One pass over the disk, while nobody writes: a document that changes meanwhile may be left out.
         """
         fields = _Merged(self._columns.items("docs"))
         vectors = _Merged(self._columns.items("vectors"))
@@ -136,7 +136,7 @@ class Shard:
             document = fields.at(key)
             if document is not None:
                 rows_of = rows.decode_vectors(vectors.at(key) or b"")
-                yield key.decode(), StoredIds.decode(value), StoredDocument.decode(document), rows_of
+                yield key.decode(), rows.decode_codes(value), StoredDocument.decode(document), rows_of
 
     def document_ids(self) -> Iterator[str]:
         """The ids of all live documents, in order."""

@@ -49,6 +49,20 @@ class SlotColumn:
             values = self._values = self._longer(values)
         values[slot] = value
 
+    def set_all(self, slots: Sequence[int], values: Sequence[float]) -> None:
+        """`set` for many different slots."""
+        held = self._values
+        if isinstance(held, dict) or not slots:
+            for slot, value in zip(slots, values, strict=True):
+                self.set(slot, value)
+            return
+        end = max(slots) + 1
+        self._count += len(slots)
+        self._end = max(self._end, end)
+        while end > len(held):
+            held = self._values = self._longer(held)
+        held[slots] = values
+
     def pop(self, slot: int) -> float | None:
         """Take the number of a slot away; returns it, or None when there was none."""
         values = self._values
@@ -119,6 +133,18 @@ class LayeredColumn:
             if place == len(layers):
                 self._layers = layers = (*layers, SlotColumn(self._dtype, self._nothing))
             layers[place].set(slot, value)
+
+    def add_all(self, slots: Sequence[int], values: Sequence[Sequence[float]]) -> None:
+        """`add` for many different slots."""
+        for place in range(max(map(len, values), default=0)):
+            if place == len(self._layers):
+                self._layers = (*self._layers, SlotColumn(self._dtype, self._nothing))
+            layer = [
+                (slot, of_slot[place])
+                for slot, of_slot in zip(slots, values, strict=True)
+                if len(of_slot) > place
+            ]
+            self._layers[place].set_all([slot for slot, _ in layer], [value for _, value in layer])
 
     def pop(self, slot: int) -> list[float]:
         """Take all numbers of a slot away; returns them."""

@@ -60,9 +60,11 @@ def columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("columns")
 def test_columns_answer_as_the_values_of_each_slot_do() -> None:
     @settings(max_examples=150, deadline=None)
-    @given(changes, st.lists(st.tuples(names, tests), max_size=6))
+    @given(changes, st.sets(slots, max_size=2), st.lists(st.tuples(names, tests), max_size=6))
     def check(
-        changes: list[tuple[int, dict[str, list[Scalar]] | None]], asked: list[tuple[str, ValueTest]]
+        changes: list[tuple[int, dict[str, list[Scalar]] | None]],
+        beside: set[int],
+        asked: list[tuple[str, ValueTest]],
     ) -> None:
         table, twin = FieldTable(), Twin()
         for slot, given_fields in changes:
@@ -70,8 +72,10 @@ def test_columns_answer_as_the_values_of_each_slot_do() -> None:
             if given_fields is None:
                 table.remove(slot)
             else:
-                table.put(slot, given_fields)
-                twin[slot] = given_fields
+                # Beside others, as a batch brings them.
+                others = [other for other in beside if other != slot]
+                table.put_all([slot, *others], [given_fields] * (1 + len(others)))
+                twin |= dict.fromkeys([slot, *others], given_fields)
         for name, test in asked:
             values = table.get(name)
             held = {slot: of_slot[name] for slot, of_slot in twin.items() if of_slot.get(name)}

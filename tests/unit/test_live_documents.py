@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def test_a_record_and_the_shard_that_took_it_in_give_the_same_document(tmp_path:
     assert [document.document_id for document in stored] == ["a", "c"]
     for document in stored:
         from_log = live_document(document.document_id, assignments[document.document_id], stamp=STAMP)
-        assert replace(document, vectors=()) == replace(from_log, vectors=())
+        assert document._replace(vectors=()) == from_log._replace(vectors=())
         [(kind, vector)], [(same_kind, same)] = document.vectors, from_log.vectors
         assert kind == same_kind == "fused"
         assert vector.dtype == np.float32
