@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,6 +14,7 @@ from confluent_kafka import TopicPartition
 
 from agents.content_store import ContentStore
 from agents.epochs import PROVISIONAL, live_epochs
+from agents.published_trees import PublishedTrees
 from models.codebooks import Codebook, LeafChange
 from streams.clients import reader
 from streams.errors import ModelError
@@ -83,8 +82,7 @@ class TreeKeeper(Protocol):
 class CodebookLog:
     """A thread that follows the topic. `current` is read without locks; keepers are told on the thread.
 
-    `on_record` gets every record, at the start the latest of each key alone. `on_change` is called on the thread
-    when `current` has changed.
+    `on_record` gets every record. `on_change` is called on the thread when `current` has changed.
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class CodebookLog:
         self.current = Codebooks()
         self.failure: Exception | None = None
         self._settings = settings
-        self._store = store
+        self._published = PublishedTrees(settings, store)
         self._stamp = stamp
         self._keeper = keeper
         self._on_record = on_record
@@ -143,17 +141,20 @@ class CodebookLog:
         """The latest record of each key up to `end`: trees of epochs that are over are never loaded."""
         latest: dict[bytes, Record] = {}
         for record in self._records(0, stop_at=end):
-            latest[record.key or b""] = record
+            self._on_record(record)
+            if (
+                parse_key(record.key or b"").part is None
+            ):  # parts are large, and needed without the store alone
+                latest[record.key or b""] = record
         records = sorted(latest.values(), key=lambda record: record.offset)
         active = latest.get(ACTIVE_KEY.encode())
         if active is not None:
             self._take_active(active)
         named = {parse_key(record.key or b""): record for record in records}
-        fitted = [epoch for (epoch, leaf), r in named.items() if epoch and leaf is None and r.value]
+        fitted = [key.epoch for key, record in named.items() if key.epoch and key.is_tree and record.value]
         live = set(live_epochs(fitted, self.current.active))
         for record in records:
-            self._on_record(record)
-            if parse_key(record.key or b"")[0] in live or record.key == ROLL_BACK_KEY.encode():
+            if parse_key(record.key or b"").epoch in live or record.key == ROLL_BACK_KEY.encode():
                 self._take(record)
         self.current = replace(self.current, offset=max(self.current.offset, end - 1))
         self._next = end
@@ -202,11 +203,11 @@ class CodebookLog:
             asked = None if record.value is None else RollBack.model_validate_json(record.value)
             self.current = replace(self.current, asked_back=asked)
         else:
-            epoch, leaf = parse_key(record.key or b"")
-            if epoch is not None and leaf is None:
-                self._take_tree(epoch, record.value)
-            elif epoch is not None and epoch in self.current.trees and leaf is not None and record.value:
-                self._take_leaf(epoch, leaf, LeafState.model_validate_json(record.value))
+            key = parse_key(record.key or b"")
+            if key.epoch is not None and key.is_tree:
+                self._take_tree(key.epoch, record)
+            elif key.epoch is not None and key.leaf is not None and record.value:
+                self._take_leaf(key.epoch, key.leaf, LeafState.model_validate_json(record.value))
         self.current = replace(self.current, offset=max(self.current.offset, record.offset))
 
     def _take_active(self, record: Record) -> None:
@@ -222,25 +223,27 @@ class CodebookLog:
         )
         log.info("codebooks", active=event.epoch, offset=record.offset)
 
-    def _take_tree(self, epoch: int, value: bytes | None) -> None:
+    def _take_tree(self, epoch: int, record: Record) -> None:
         trees = dict(self.current.trees)
-        if value is None:
+        if record.value is None:
             if trees.pop(epoch, None) is not None and self._keeper is not None:
                 self._keeper.dropped(epoch)
         else:
-            event = CodebookEpoch.model_validate_json(value)
+            event = CodebookEpoch.model_validate_json(record.value)
             if event.stamp != self._stamp:
                 raise ModelError(
                     f"codebook epoch {event.epoch} was fitted on {event.stamp}, this encoder is {self._stamp}: "
                     "use that encoder, or another prefix and data folder"
                 )
-            trees[epoch] = self._load(event)
+            trees[epoch] = self._published.load(event, before=record.offset)
             if self._keeper is not None:
                 self._keeper.fitted(trees[epoch])
         self.current = replace(self.current, trees=trees, highest=max(self.current.highest, epoch))
-        log.info("codebooks", epoch=epoch, gone=value is None)
+        log.info("codebooks", epoch=epoch, gone=record.value is None)
 
     def _take_leaf(self, epoch: int, leaf: int, state: LeafState) -> None:
+        if epoch not in self.current.trees:
+            return
         change = leaf_change(leaf, state)
         trees = {**self.current.trees, epoch: self.current.trees[epoch].apply([change])}
         self.current = replace(self.current, trees=trees)
@@ -256,22 +259,6 @@ class CodebookLog:
             if self._keeper is not None:
                 for epoch in over:
                     self._keeper.dropped(epoch)
-
-    def _load(self, event: CodebookEpoch) -> Codebook:
-        # The curator writes the blob before the event; a remote store may show it a moment later.
-        for wait_s in (0.1, 0.5, 2.0, 0.0):
-            data = self._store.get(event.uri)
-            if data is not None:
-                break
-            time.sleep(wait_s)
-        if data is None:
-            raise ModelError(
-                f"codebook epoch {event.epoch} is missing at {event.uri}: all workers must share one content "
-                "store (setting content.store), and it must be kept as safe as Kafka's log"
-            )
-        if hashlib.sha256(data).hexdigest() != event.sha256:
-            raise ModelError(f"codebook epoch {event.epoch} at {event.uri} does not have its checksum")
-        return Codebook.from_bytes(data)
 
 
 def leaf_state(change: LeafChange, *, size: int) -> LeafState:

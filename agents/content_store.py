@@ -1,8 +1,7 @@
 """Content by name, shared by all workers: thumbnails, vectors by content hash, codebooks.
 
 A name is made of what it names (a SHA-256, an encoder stamp), so writing twice writes the same, a reader on
-another machine needs no look-up. Thumbnails and vectors that are lost are missed, not needed; the trees of the
-live epochs are needed, and stand nowhere else: keep the store as safe as Kafka's log.
+another machine needs no look-up. What is lost is missed, not needed: trees of live epochs stand in `codebooks` too.
 """
 
 from __future__ import annotations

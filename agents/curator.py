@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from types import FrameType
 
 import numpy as np
@@ -26,6 +27,7 @@ from agents.epochs import Corpus, fit_reason, live_epochs, why_not_back
 from agents.fitting import Fitter
 from agents.model_log import FOLDER as BUNDLES
 from agents.model_log import ModelLog
+from agents.published_trees import tree_event, tree_parts
 from agents.recall import SampledRecall, sample_recall
 from agents.replica import Replica, wait_until_ready
 from agents.retired_keys import RetiredKeys
@@ -49,12 +51,12 @@ from streams.events.codebooks import (
     ACTIVE_KEY,
     ROLL_BACK_KEY,
     ActiveEpoch,
-    CodebookEpoch,
     FitReason,
     Move,
     RollBack,
     epoch_key,
     leaf_key,
+    part_key,
 )
 from streams.events.models import ActiveModel, ModelBundle, bundle_key
 from streams.headers import TYPES, cloud_event
@@ -75,6 +77,8 @@ RECALL_EVERY_S = 30.0
 RECALL_DOCUMENTS = 20
 DELETES_AT_ONCE = 5_000
 """Keys of epochs that are over, deleted in one transaction; between two, documents may move."""
+PARTS_AT_ONCE = 8
+"""Parts of a tree in one transaction: 7 MB, which a slow network takes within its time."""
 _CHURN = "churn/"
 
 Outgoing = tuple[str, str, Event | None]
@@ -159,7 +163,7 @@ class Curator:
             self._switch_when_complete(codebooks)
         elif (reason := self._fit_reason(codebooks)) is not None:
             self._fitter.start(codebooks.highest + 1, reason)
-        elif over := self._retired.parts(codebooks.live_epochs(), most=DELETES_AT_ONCE):
+        elif over := self._retired.rest(codebooks.live_epochs(), most=DELETES_AT_ONCE):
             self._publish([("codebooks", key, None) for key in over])
         elif codebooks.active in codebooks.trees:
             self.upkeep.step(codebooks.trees[codebooks.active])
@@ -219,16 +223,13 @@ class Curator:
             return
         tree, reason = fitted
         data = tree.to_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        event = CodebookEpoch(
-            epoch=tree.epoch,
-            stamp=self._stamp,
-            uri=self._store.put(f"codebooks/{digest}.safetensors", data),
-            sha256=digest,
-            fitted_on=tree.fitted_on,
-            leaves=len(tree),
-            reason=reason,
-        )
+        uri = self._store.put(f"codebooks/{hashlib.sha256(data).hexdigest()}.safetensors", data)
+        # Parts before the tree: what its record names is there. Parts without a tree are deleted as those of one
+        # that is over.
+        parts = enumerate(tree_parts(data))
+        while several := list(islice(parts, PARTS_AT_ONCE)):
+            self._publish([("codebooks", part_key(tree.epoch, number), part) for number, part in several])
+        event = tree_event(tree, data, uri=uri, reason=reason)
         self._publish([("codebooks", epoch_key(tree.epoch), event)])
 
     def _switch_when_complete(self, codebooks: Codebooks) -> None:

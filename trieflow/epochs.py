@@ -56,16 +56,16 @@ class _Topic:
 
     def take(self, record: Record) -> None:
         key = record.key or b""
-        epoch, leaf = parse_key(key)
+        named = parse_key(key)
         if key == ACTIVE_KEY.encode():
             self.active = ActiveEpoch.model_validate_json(record.value or b"").epoch
-        elif epoch is not None and leaf is None:
+        elif named.epoch is not None and named.is_tree:
             if record.value is None:
-                self.fitted.discard(epoch)
-                self.trees.setdefault(epoch, EpochLine(epoch=epoch, state="retired"))
+                self.fitted.discard(named.epoch)
+                self.trees.setdefault(named.epoch, EpochLine(epoch=named.epoch, state="retired"))
             else:
-                self.fitted.add(epoch)
-                self.trees[epoch] = _line(CodebookEpoch.model_validate_json(record.value), record)
+                self.fitted.add(named.epoch)
+                self.trees[named.epoch] = _line(CodebookEpoch.model_validate_json(record.value), record)
 
     def lines(self) -> list[EpochLine]:
         if self.active not in self.trees:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ ACTIVE_KEY = "active"
 ROLL_BACK_KEY = "roll_back"
 FitReason = Literal["first", "growth", "churn", "recall"]
 """Enough documents for a first tree; more by far than the tree was fitted on; as many came or went; recall fell."""
-_KEY = re.compile(r"epoch/(?P<epoch>[0-9]+)(/leaf/(?P<leaf>[0-9.]+))?")
+_KEY = re.compile(r"epoch/(?P<epoch>[0-9]+)(/leaf/(?P<leaf>[0-9.]+)|/tree/(?P<part>[0-9]+))?")
 
 
 def epoch_key(epoch: int) -> str:
@@ -27,12 +27,33 @@ def leaf_key(epoch: int, leaf: int) -> str:
     return f"epoch/{epoch}/leaf/{Leaf.unpacked(leaf)}"
 
 
-def parse_key(key: bytes) -> tuple[int | None, int | None]:
-    """(epoch, packed leaf) that a key of `codebooks` names; None for what it does not."""
+def part_key(epoch: int, number: int) -> str:
+    """The key of the record of a part of a tree in `codebooks`; parts count from 0."""
+    return f"epoch/{epoch}/tree/{number}"
+
+
+class CodebookKey(NamedTuple):
+    """What a key of `codebooks` names; None for what it does not. A tree has neither leaf nor part."""
+
+    epoch: int | None = None
+    leaf: int | None = None
+    part: int | None = None
+
+    @property
+    def is_tree(self) -> bool:
+        return self.epoch is not None and self.leaf is None and self.part is None
+
+
+def parse_key(key: bytes) -> CodebookKey:
+    """The epoch, the packed leaf, the number of the part."""
     found = _KEY.fullmatch(key.decode())
     if found is None:
-        return None, None
-    return int(found["epoch"]), Leaf.parse(found["leaf"]).packed() if found["leaf"] else None
+        return CodebookKey()
+    return CodebookKey(
+        int(found["epoch"]),
+        Leaf.parse(found["leaf"]).packed() if found["leaf"] else None,
+        int(found["part"]) if found["part"] else None,
+    )
 
 
 class CodebookEpoch(Event):
@@ -52,6 +73,15 @@ class CodebookEpoch(Event):
     """Number of leaves."""
     reason: FitReason | None = None
     """Why it was fitted."""
+    parts: int = 0
+    """In how many parts the file stands in this topic too, before this record."""
+
+
+class TreePart(Event):
+    """A part of the file of a fitted tree. Key: `epoch/<n>/tree/<i>`, from 0. Joined they have its checksum."""
+
+    data: str = Field(json_schema_extra={"contentEncoding": "base64"})
+    """Bytes in base64."""
 
 
 class LeafState(Event):

@@ -80,7 +80,7 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
     "assignments": ("The index log.", ("assignment", "assignmentDeletion", "epochComplete")),
     "codebooks": (
         "The trees of meanings, and which one serves.",
-        ("codebookEpoch", "activeEpoch", "leafState", "rollBack"),
+        ("codebookEpoch", "treePart", "activeEpoch", "leafState", "rollBack"),
     ),
     "models": ("What is learned about queries, and which of it serves.", ("modelBundle", "activeModel")),
     "moves": ("Requests to give a document an id in another leaf.", ("move",)),

@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 
 from streams.events.assignments import Assignment, EpochComplete
 from streams.events.base import Event
-from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack
+from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, ModelBundle
@@ -38,6 +38,7 @@ EVENT_FILES = (
     EventFile("assignment", Assignment, WRITTEN),
     EventFile("epoch-complete", EpochComplete, WRITTEN),
     EventFile("codebook-epoch", CodebookEpoch, WRITTEN),
+    EventFile("tree-part", TreePart, WRITTEN),
     EventFile("active-epoch", ActiveEpoch, WRITTEN),
     EventFile("leaf-state", LeafState, WRITTEN),
     EventFile("roll-back", RollBack, WRITTEN),

@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.events.assignments import Assignment, EpochComplete
 from streams.events.base import Event
-from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack
+from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, ModelBundle
@@ -157,8 +157,10 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "fitted_on": 1024,
             "leaves": 32,
             "reason": "first",
+            "parts": 1,
         }
     ],
+    TreePart: [{"data": "aAAAAAAAAAB7Il9fbWV0YWRhdGFfXyI6e30="}],
     ActiveEpoch: [{"epoch": 1, "switch_at": _LOG}],
     LeafState: [{"centroid": "ri97rPY0", "parent": "3.17", "size_at": 64, "born_from": "3.17.400"}],
     RollBack: [{"from_epoch": 3, "to_epoch": 2}],

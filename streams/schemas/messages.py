@@ -77,6 +77,9 @@ def messages() -> Json:
             "U+0000, then `epoch_complete/<epoch>/<partition>`.",
         ),
         "codebookEpoch": _written("codebook-epoch", TYPES["codebooks"], "A fitted tree.", "`epoch/<n>`."),
+        "treePart": _written(
+            "tree-part", TYPES["codebooks"], "A part of a fitted tree.", "`epoch/<n>/tree/<i>`."
+        ),
         "activeEpoch": _written("active-epoch", TYPES["codebooks"], "Which epoch serves.", "`active`."),
         "leafState": _written(
             "leaf-state", TYPES["codebooks"], "A changed leaf.", "`epoch/<n>/leaf/<c.s.k>`."

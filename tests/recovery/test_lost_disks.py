@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from streams.events.codebooks import ACTIVE_KEY
 from streams.events.queries import Hit, Result, SearchMode
 from tests.recovery.invariants import assert_nothing_lost, everything
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(240)]
@@ -42,6 +44,41 @@ def test_wiped_disks_of_indexer_and_searcher_are_rebuilt_with_the_same_answers(
     assert_nothing_lost(system)
 
 
+def test_a_lost_content_store_takes_no_tree_with_it(new_system: Callable[..., System]) -> None:
+    system = new_system(index__ids_from="64", index__documents_per_leaf="8", index__exact_up_to="0")
+    workload = Workload(seed=43, partitions=2)
+    system.publish(workload.documents(120, prefix="kept"))
+    indexer = system.start("indexer")
+    # Killed when the parts of the tree are in the log, and its record is not.
+    assert system.start("curator", crash_at="after-decision:1").wait_exit() == -9
+    searcher, curator = system.start("searcher"), system.start("curator")
+    active = ACTIVE_KEY.encode()
+    eventually(
+        lambda: any(record.key == active for record in system.records("codebooks")),
+        90.0,
+        what="a tree serves",
+    )
+    assert_nothing_lost(system)
+    eventually(lambda: _epochs(system) == {1}, 90.0, what="the searcher serves it")
+    before = [_settled(system, question, mode="generative").hits for question in QUESTIONS]
+    assert all(before)
+
+    for worker in (indexer, searcher, curator):
+        worker.kill()
+    shutil.rmtree(system.data / "content")
+    for role in ("indexer", "searcher"):
+        shutil.rmtree(system.folder(role))
+    for role in ("indexer", "curator", "searcher"):
+        system.start(role).wait_ready()
+    eventually(lambda: _epochs(system) == {1}, 90.0, what="the searcher serves it again")
+    after = [_settled(system, question, mode="generative").hits for question in QUESTIONS]
+    assert [[_shown(hit) for hit in hits or ()] for hits in after] == [
+        [_shown(hit) for hit in hits or ()] for hits in before
+    ]
+    system.publish(workload.documents(40, prefix="new"))
+    assert_nothing_lost(system)
+
+
 def test_a_shard_that_comes_back_as_it_was_long_ago_gives_no_id_twice(
     new_system: Callable[..., System],
 ) -> None:
@@ -67,6 +104,12 @@ def test_a_shard_that_comes_back_as_it_was_long_ago_gives_no_id_twice(
     system.start("indexer", "home")
     system.publish(workload.take(150))
     assert_nothing_lost(system)
+
+
+def _epochs(system: System) -> set[int | None]:
+    """The epochs in which the searcher answers, once it has read the whole log."""
+    everything(system)
+    return {_settled(system, question, mode="generative").epoch for question in QUESTIONS}
 
 
 def _answers(system: System) -> list[object]:

@@ -71,9 +71,9 @@ def _leaves(system: System) -> dict[int, LeafState]:
     """The last state of every leaf that changed."""
     found = {}
     for record in system.records("codebooks"):
-        _, leaf = parse_key(record.key or b"")
-        if leaf is not None:
-            found[leaf] = LeafState.model_validate_json(record.value or b"")
+        leaf = parse_key(record.key or b"").leaf
+        if leaf is not None and record.value is not None:
+            found[leaf] = LeafState.model_validate_json(record.value)
     return found
 
 

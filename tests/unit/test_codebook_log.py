@@ -5,7 +5,7 @@ import pytest
 
 from agents.codebook_log import leaf_change, leaf_state
 from models.codebooks import LeafChange
-from streams.events.codebooks import epoch_key, leaf_key, parse_key
+from streams.events.codebooks import epoch_key, leaf_key, parse_key, part_key
 from streams.semantic_id import Leaf
 
 
@@ -21,6 +21,12 @@ def test_a_change_of_a_leaf_goes_through_its_event_unchanged(centroid: np.ndarra
 
 def test_keys_of_the_topic_are_read_as_they_are_written() -> None:
     leaf = Leaf(3, 17, 402).packed()
-    assert parse_key(epoch_key(7).encode()) == (7, None)
-    assert parse_key(leaf_key(7, leaf).encode()) == (7, leaf)
-    assert parse_key(b"active") == (None, None)
+    assert parse_key(epoch_key(7).encode()) == (7, None, None)
+    assert parse_key(leaf_key(7, leaf).encode()) == (7, leaf, None)
+    assert parse_key(part_key(7, 12).encode()) == (7, None, 12)
+    assert parse_key(b"active") == (None, None, None)
+    assert [parse_key(key.encode()).is_tree for key in (epoch_key(7), part_key(7, 0), "active")] == [
+        True,
+        False,
+        False,
+    ]
