@@ -22,7 +22,7 @@ class TrieflowDense:
     """Rows are kept beside the graph in 16 bits a number; the searcher has them for its other paths too."""
 
     name: ClassVar[str] = "trieflow, dense path"
-    settings: ClassVar[str] = "4 bits a number, 63 links, expansion 200; expansion of a walk, 16-bit rows"
+    settings: ClassVar[str] = "4 bits a number, 63 links, expansion 128; expansion of a walk, 16-bit rows"
     efforts: ClassVar[tuple[int, ...]] = (16, 24, 32, 48, 64, 96, 128, 256)
     visible_by: ClassVar[str] = "put returns"
     deletes: ClassVar[bool] = True

@@ -35,7 +35,7 @@ class DenseIndex:
     again answers with its new vectors or not at all.
     """
 
-    def __init__(self, dimension: int, *, capacity: int = 1 << 16, expansion: int = 200) -> None:
+    def __init__(self, dimension: int, *, capacity: int = 1 << 16, expansion: int = 128) -> None:
         """`capacity`: vectors to make room for at once. `expansion`: how many candidates a new one weighs."""
         self.dimension = dimension
         self._lock = threading.Lock()  # guards slots of nodes, and what is kept by slot
@@ -148,7 +148,7 @@ class DenseIndex:
         stamp: str,
         slots: NDArray[np.int32],
         identities: NDArray[np.int64],
-        expansion: int = 200,
+        expansion: int = 128,
     ) -> DenseIndex:
         """Read what was saved, for live documents (n,) given by slot and identity.
 

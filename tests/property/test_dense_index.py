@@ -172,4 +172,5 @@ def test_readers_beside_a_writer_see_live_documents_once_with_their_own_scores()
     for reader in readers:
         reader.stop()
     assert [fault for reader in readers for fault in reader.faults] == []
-    assert index.nodes < 400  # places of removed vectors were used again
+    # Places of removed vectors were used again: how many, depends on how long a reader was kept from its end.
+    assert index.nodes < sum(len(spans) for spans in history.spans)

@@ -47,7 +47,7 @@ def mend(index: DenseIndex) -> None:
 
 def test_a_walk_finds_nearly_all_of_the_nearest() -> None:
     vectors = clustered(4000)
-    assert share_found(filled(vectors), vectors, np.arange(4000)) > 0.97
+    assert share_found(filled(vectors), vectors, np.arange(4000)) > 0.96
 
 
 def test_what_grew_from_a_small_capacity_is_as_good() -> None:
