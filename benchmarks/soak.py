@@ -17,8 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,13 @@ from benchmarks.soaking.asking import Questions
 from benchmarks.soaking.live import compare_live
 from benchmarks.soaking.log_fold import LogFold, fold_log
 from benchmarks.soaking.observer import Observer
+from benchmarks.soaking.report import (
+    curator_figures,
+    errors_in_logs,
+    kill_figures,
+    log_figures,
+    query_figures,
+)
 from benchmarks.soaking.stream import Material, Stream
 from benchmarks.soaking.tail import Tail
 from benchmarks.soaking.workers import NAMES, Workers, kafka
@@ -42,6 +48,7 @@ from models.encoders.registry import describe_encoder
 from streams.records import end_offset
 from streams.settings import Settings
 
+Progress = Callable[[str], None]
 PROGRESS_S = 10.0
 QUIET_S = 10.0
 """For so long no log may grow, and nothing be on the move, before replicas are compared."""
@@ -119,7 +126,7 @@ def _material(folder: Path, plan: Plan) -> Material:
     return Material(whole.vectors[rows], [sentences[row] for row in rows], describe_encoder("hash:256").stamp)
 
 
-def run(plan: Plan, material: Material, *, progress: Any = lambda line: None) -> dict[str, Any]:
+def run(plan: Plan, material: Material, *, progress: Progress = print) -> dict[str, Any]:
     """The whole soak on a system of its own: figures, with `agrees` and `all_answered`; when not, data are kept."""
     data = Path(tempfile.mkdtemp(prefix="trieflow-soak-"))
     progress(f"data in {data}")
@@ -137,21 +144,20 @@ def run(plan: Plan, material: Material, *, progress: Any = lambda line: None) ->
 class Soak:
     """One run on a broker."""
 
-    def __init__(self, plan: Plan, settings: Settings, material: Material, progress: Any) -> None:
+    def __init__(self, plan: Plan, settings: Settings, material: Material, progress: Progress) -> None:
         self._plan = plan
         self._settings = settings
         self._progress = progress
         self._account = Account()
         self._stream = Stream(settings, self._account, material, seed=plan.seed)
         self._questions = Questions(settings, self._account, material, seed=plan.seed + 1)
-        self._workers = Workers(settings, seed=plan.seed)
+        self._workers = Workers(settings, note=progress, seed=plan.seed)
         self._observer: Observer | None = None
         self._tails: list[Tail] = []
         self._comparisons: list[Comparison] = []
         self._fold = LogFold()
         self._seconds: dict[str, float] = {}
         self._told = 0.0
-        self._unready: list[str] = []
 
     def run(self) -> None:
         """Load, shake, wait, compare."""
@@ -170,7 +176,6 @@ class Soak:
             with self._phase("compare"):
                 self._fold = fold_log(self._settings)
                 self._compare_running()
-        self._unready = [str(name) for name in self._workers.killed_at_the_end]
         with self._phase("compare on disk"):
             self._comparisons += compare_shards(self._settings, self._fold)
         with self._phase("compare after a restart"):
@@ -248,7 +253,7 @@ class Soak:
                 self._comparisons.append(said)
 
     def _compare_restarted(self) -> None:
-        with Workers(self._settings, SEARCHERS) as workers:
+        with Workers(self._settings, SEARCHERS, note=self._progress) as workers:
             workers.wait_ready()
             self._compare_searchers(workers, ", restarted")
 
@@ -277,75 +282,25 @@ class Soak:
         said.check(not self._fold.given_twice, f"ids given twice: {self._fold.given_twice[:3]}")
         return said
 
-    # -- the report -------------------------------------------------------------------------------------
-
     def figures(self) -> dict[str, Any]:
         """All that was counted, and what of it must be true."""
-        comparisons = {said.name: said.figures() for said in self._comparisons}
-        queries = self._query_figures()
-        wrong = [*self._account.wrong, *self._questions.wrong]
+        asked = self._questions
+        wrong = [*self._account.wrong, *asked.wrong]
         return {
             "agrees": not wrong and not any(said.faults for said in self._comparisons),
-            "all_answered": not queries["errors"] and not queries["differing_repeats"],
+            "all_answered": not asked.errors and not asked.waiting and not asked.differing_repeats(),
             "seconds": {name: round(seconds, 1) for name, seconds in self._seconds.items()},
-            "documents": len(self._fold.live()),
-            "deleted": len(self._fold.documents) - len(self._fold.live()),
             "events": self._stream.count,
             "receipts": dict(self._account.statuses),
             "receipts_wrong": self._account.wrong[:20],
-            "queries": queries,
-            "kills": self._kill_figures(),
-            "log_records": self._fold.records,
-            "epochs": self._fold.active,
-            "codebooks": dict(self._fold.codebook_keys),
-            "moves_asked": self._fold.moves_asked,
-            "moves_done": self._fold.moves_done,
-            "ids_ever": len(self._fold.owners),
-            "strays": self._fold.strays(),
-            "tree_changes": dict(self._told_by_curator("tree changed", "reason")),
-            "trees": [
-                line["fitted_on"] for line in self._curator() if line.get("event") == "codebook fitted"
-            ],
-            "not_stopped_in_time": self._unready,
-            "errors_in_logs": dict(self._errors_in_logs()),
-            "replicas": comparisons,
+            "queries": query_figures(asked),
+            "kills": kill_figures(self._workers.kills),
+            "log": log_figures(self._fold),
+            "curator": curator_figures(self._workers),
+            "not_stopped_in_time": [str(name) for name in self._workers.killed_at_the_end],
+            "errors_in_logs": errors_in_logs(self._workers),
+            "replicas": {said.name: said.figures() for said in self._comparisons},
         }
-
-    def _query_figures(self) -> dict[str, Any]:
-        asked = self._questions
-        seconds = sorted(asked.seconds) or [0.0]
-        return {
-            "asked": asked.count,
-            "answered": len(asked.seconds),
-            "kinds": dict(asked.kinds),
-            "modes": dict(asked.modes),
-            "errors": dict(asked.errors),
-            "wrong": asked.wrong[:20],
-            "repeated": asked.repeated,
-            "differing_repeats": asked.differing_repeats(),
-            "p50_ms": round(seconds[len(seconds) // 2] * 1_000, 1),
-            "p99_ms": round(seconds[int(len(seconds) * 0.99)] * 1_000, 1),
-            "max_ms": round(seconds[-1] * 1_000, 1),
-        }
-
-    def _kill_figures(self) -> dict[str, Any]:
-        kills = self._workers.kills
-        back = [kill.back_after_s for kill in kills if kill.back_after_s is not None]
-        return {
-            "total": len(kills),
-            "by_role": dict(Counter(kill.worker.role for kill in kills)),
-            "longest_until_ready_s": round(max(back, default=0.0), 1),
-        }
-
-    def _curator(self) -> list[dict[str, Any]]:
-        return self._workers.log_lines(next(name for name in NAMES if name.role == "curator"))
-
-    def _told_by_curator(self, event: str, by: str) -> Counter[str]:
-        return Counter(line[by] for line in self._curator() if line.get("event") == event)
-
-    def _errors_in_logs(self) -> Counter[str]:
-        lines = [(name.role, line) for name in NAMES for line in self._workers.log_lines(name)]
-        return Counter(f"{role}: {line['event']}" for role, line in lines if line.get("level") == "error")
 
     # -- waiting and telling ----------------------------------------------------------------------------
 
@@ -358,7 +313,7 @@ class Soak:
         finally:
             self._seconds[name] = time.monotonic() - started
 
-    def _wait(self, condition: Any, what: str) -> None:
+    def _wait(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:

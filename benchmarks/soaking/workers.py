@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +73,19 @@ class Workers:
     Nobody is killed before the one killed last is ready again: one of two searchers lives at any time.
     """
 
-    def __init__(self, settings: Settings, names: Sequence[WorkerName] = NAMES, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        names: Sequence[WorkerName] = NAMES,
+        *,
+        note: Callable[[str], None],
+        seed: int = 0,
+    ) -> None:
         self.kills: list[Kill] = []
-        self.notes: list[str] = []
         self.killed_at_the_end: list[WorkerName] = []
         self._settings = settings
         self._names = list(names)
-        self._supervisor = Supervisor(settings, names, self.notes.append)
+        self._supervisor = Supervisor(settings, names, note)
         self._random = random.Random(seed)
         self._next: list[WorkerName] = []
         self._every_s: float | None = None

@@ -28,9 +28,9 @@ def test_after_kills_of_every_role_and_a_refit_all_replicas_agree_with_the_log()
     assert figures["agrees"]
     assert figures["all_answered"]
     assert figures["kills"]["by_role"].keys() == {"indexer", "searcher", "curator"}
-    assert figures["epochs"] >= 2
-    assert figures["moves_done"] > 0
-    assert figures["deleted"] > 0
+    assert figures["log"]["epoch"] >= 2
+    assert figures["log"]["moves_done"] > 0
+    assert figures["log"]["deleted"] > 0
     assert figures["queries"]["answered"] == figures["queries"]["asked"] > 0
 
 
