@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from agents.assignment_log import read_log_record
@@ -14,16 +15,23 @@ from state.lexical import LexicalChange, LexicalDocument, LexicalIndex, LexicalR
 from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.shard import Shard
+from streams.events.base import SourceAddress
 from streams.records import read_batches
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
 _BATCH = 1_024
+_UNKNOWN = -1
+_OFFSET_BITS = 48
 
 
 class LexicalPath:
-    """Feeds a lexical index. `start` comes when the live index is filled and the replica does not run yet."""
+    """Feeds a lexical index. `start` comes when the live index is filled and the replica does not run yet.
+
+    A record that only gives a document other ids names the source that it had before: its words are not read
+    again. A new epoch would else be as much work here as all documents are, and hold up the replica.
+    """
 
     def __init__(self, settings: Settings, folder: Path, *, index: LiveIndex, shard: Shard) -> None:
         """Raises StateError when the folder cannot be opened."""
@@ -31,6 +39,8 @@ class LexicalPath:
         self._live = index
         self._shard = shard
         self.index = LexicalIndex(folder)
+        self._sources = np.full(1_024, _UNKNOWN, dtype=np.int64)
+        """By slot, where the event stands that its words were read from, since the start of this process."""
 
     @property
     def failure(self) -> Exception | None:
@@ -68,6 +78,8 @@ class LexicalPath:
                 yield LexicalRemoval(record.key)
             elif record.assignment is not None and slot is not None:  # else it is removed in this batch
                 given = record.assignment
+                if not self._is_new(slot, given.source):
+                    continue
                 yield LexicalDocument(
                     record.key,
                     slot,
@@ -76,6 +88,16 @@ class LexicalPath:
                     tags=given.tags,
                     language=given.language,
                 )
+
+    def _is_new(self, slot: int, source: SourceAddress) -> bool:
+        """Whether the words come from another event than those that this slot had last; they are noted."""
+        if slot >= len(self._sources):
+            more = np.full(2 * slot - len(self._sources), _UNKNOWN, dtype=np.int64)
+            self._sources = np.concatenate([self._sources, more])
+        address = source.partition << _OFFSET_BITS | source.offset
+        is_new = bool(self._sources[slot] != address)
+        self._sources[slot] = address
+        return is_new
 
     def _fill(self) -> None:
         documents = self._stored()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 1_024
 _NEW, _CHANGED = 0.4, 0.3
 """Shares of changes; what is left are removals."""
-_SOURCE = SourceAddress(partition=0, offset=0)
+_FIRST_EVENT = 1 << 32
+"""Offset in `documents` of the first change; below it are the documents."""
 
 
 def fill_shard(shard: Shard, documents: Documents) -> None:
@@ -51,6 +52,7 @@ class Changes:
         self._names = (f"new-{run}-{number}" for number in itertools.count())
         self._added: deque[tuple[str, int]] = deque()
         self._given: dict[int, int] = {}
+        self._events = itertools.count(_FIRST_EVENT + run)
 
     def records(self, count: int) -> list[Record]:
         """So many changes in the mix of a publisher that keeps the number of documents about as it is."""
@@ -70,6 +72,7 @@ class Changes:
         kind = self._random.random()
         row = int(self._random.integers(len(self._documents)))
         content, leaf = self._documents.assignment(row), int(self._documents.leaves[row])
+        content = content.model_copy(update={"source": self._event()})
         if kind < _NEW or (kind >= _NEW + _CHANGED and not self._added):
             key = next(self._names)
             record = self._assigned(key, content, leaf)
@@ -80,7 +83,10 @@ class Changes:
                 document_id(int(self._random.integers(len(self._documents)))), content, leaf
             )
         key, _ = self._added.popleft()
-        return self._as_record(LogEntry(key, "", [], tombstone=Tombstone({}, None, _SOURCE)))
+        return self._as_record(LogEntry(key, "", [], tombstone=Tombstone({}, None, self._event())))
+
+    def _event(self) -> SourceAddress:
+        return SourceAddress(partition=0, offset=next(self._events))
 
     def _assigned(self, key: str, content: Assignment, leaf: int) -> Record:
         identity = SemanticId.of(Leaf.unpacked(leaf), self._next_instance(leaf))

@@ -74,7 +74,7 @@ class Documents:
             title=" ".join(sentence.split()[:8]),
             text=sentence,
             content_hash=f"{row:016x}{place:016x}",
-            source=SourceAddress(partition=0, offset=0),
+            source=SourceAddress(partition=0, offset=row),
         )
 
 
