@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from agents.codebook_log import Codebooks
+from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
 from models.decoder.decoder import Decoder
 from models.encoders.base import Calibration as Calibrated
@@ -22,7 +23,7 @@ from state.centroid_tree import Learned
 from state.combining import alternatives, left_out, wanted
 from state.filters import parse_filter
 from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
-from state.generative import GenerativePath, Probability
+from state.generative import Generated, GenerativePath, Probability
 from state.lexical import LexicalIndex
 from state.live_index import LiveIndex, ScoredDocument, in_numbers
 from state.shard import Shard
@@ -37,6 +38,8 @@ Vector = NDArray[np.float32]
 Slots = NDArray[np.int64]
 PartKind = Literal["text", "image"]
 LEXICAL_THREADS = 4
+_BEST = 10
+"""Hits whose worst says whether the leaves look right."""
 _NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 _NO_SCORES: Vector = np.empty(0, dtype=np.float32)
 _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
@@ -159,6 +162,7 @@ class Searching:
         self._weights = FusionWeights()
         self._words = ThreadPoolExecutor(LEXICAL_THREADS, thread_name_prefix="lexical")
         self._serving: Serving | None = None
+        self._confidence = Confidence(self._settings.unsure_share)
 
     def use(self, serving: Serving | None) -> None:
         """Score with this decoder from the next query on; None: geometry alone."""
@@ -307,8 +311,11 @@ class Searching:
         near = self._near(asked, allowed) if path is None or joins or self._by_seeds else None
         if path is None:
             return self._exact(asked) if near is None else near
-        slots = self._generated(asked, path, allowed, seeds=near if self._by_seeds else None)
-        return slots if near is None or not joins else np.union1d(slots, near)
+        seeds = near if self._by_seeds else None
+        generated = [self._opened(asked, each, path, allowed, seeds=seeds) for each in asked.alternatives]
+        if near is None:
+            return self._made_sure(asked, path, allowed, generated)
+        return np.unique(np.concatenate([near if joins else _NO_SLOTS, *(each.slots for each in generated)]))
 
     def _exact(self, asked: _Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through, by each alternative."""
@@ -327,31 +334,59 @@ class Searching:
         found = [slots for slots in near if slots is not None]
         return np.unique(np.concatenate(found)) if len(found) == len(near) else None
 
-    def _generated(
+    def _opened(
+        self,
+        asked: _Asked,
+        alternative: _Alternative,
+        path: GenerativePath,
+        allowed: NDArray[np.bool_] | None,
+        *,
+        seeds: Slots | None = None,
+        skip: int = 0,
+    ) -> Generated:
+        """The best of the leaves that the beam opens behind `skip`; with seeds, of those that hold one of them."""
+        return path.search(
+            self._index.rows_arrays,
+            alternative.arrays,
+            alternative.direction,
+            leaves=self._settings.leaves,
+            members=self._settings.members,
+            shortlist=self._shortlist(asked),
+            beam=self._settings.beam,
+            allowed=allowed,
+            learned=alternative.learned,
+            seeds=seeds,
+            skip=skip,
+        )
+
+    def _made_sure(
         self,
         asked: _Asked,
         path: GenerativePath,
         allowed: NDArray[np.bool_] | None,
-        *,
-        seeds: Slots | None,
+        generated: Sequence[Generated],
     ) -> Slots:
-        """The best of the leaves that the beam opens; with seeds, of leaves that hold one of them."""
-        found = [
-            path.search(
-                self._index.rows_arrays,
-                each.arrays,
-                each.direction,
-                leaves=self._settings.leaves,
-                members=self._settings.members,
-                shortlist=self._shortlist(asked),
-                beam=self._settings.beam,
-                allowed=allowed,
-                learned=each.learned,
-                seeds=seeds,
-            ).slots
-            for each in asked.alternatives
-        ]
-        return np.unique(np.concatenate(found))
+        """What was generated; twice as many leaves where they look wrong; where they still do, the graph too."""
+        kind = (frozenset(vector.kind for vector in asked.vectors), allowed is None)
+        slots = [each.slots for each in generated]
+        is_low = False
+        for alternative, first in zip(asked.alternatives, generated, strict=True):
+            if not self._confidence.is_low(self._margin(alternative, [first]), kind=kind):
+                continue
+            more = self._opened(asked, alternative, path, allowed, skip=first.opened)
+            slots.append(more.slots)
+            is_low |= self._confidence.is_still_low(self._margin(alternative, [first, more]), kind=kind)
+        near = self._near(asked, allowed) if is_low else None
+        return np.unique(np.concatenate(slots if near is None else [*slots, near]))
+
+    def _margin(self, alternative: _Alternative, opened: Sequence[Generated]) -> float:
+        """By how much the worst of the best hits is nearer to the query than the best leaf that is not opened."""
+        if opened[-1].unopened == -np.inf:
+            return np.inf
+        scores = np.concatenate([each.scores for each in opened])
+        best = np.concatenate([each.slots for each in opened])[np.argsort(-scores, kind="stable")[:_BEST]]
+        products = self._index.fused(best) @ alternative.direction
+        return float(products.min()) - opened[-1].unopened if len(best) else -np.inf
 
     def _scored(self, asked: _Asked, slots: Slots) -> _Candidates:
         """Exact scores of what any path found; documents that are gone by now are left out."""

@@ -36,8 +36,9 @@ _NONE = -1
 class Generated:
     """What the beam found and its documents: `slots` (n,) and their coarse scores (n,), best first.
 
-    leaves: the leaves that were opened, best first (`Routed` of one query). members: how many documents were
-    scored. unopened: inner product of the query and the best leaf that was not opened; -inf when all were.
+    routed: the leaves that were walked to, best first (`Routed` of one query). opened: how many of them, behind
+    those that were skipped. members: how many documents were scored. unopened: inner product of the query and the
+    best leaf that was not opened; -inf when all were.
     """
 
     slots: Numbers
@@ -215,12 +216,14 @@ class GenerativePath:
         allowed: Mask | None = None,
         learned: Learned | None = None,
         seeds: Numbers | None = None,
+        skip: int = 0,
     ) -> Generated:
         """Open the best leaves for `direction` (d,), at most `leaves` and until `members` distinct documents were
         scored; the best `shortlist` of these. Hold `readers.reading()` until the slots are resolved.
 
         allowed: by slot, True for documents that may be found; leaves without one are not opened.
         seeds: slots that another path found; only leaves that hold one of them are opened.
+        skip: so many leaves were opened before; go on behind them.
         """
         may_open = None
         if seeds is not None:
@@ -228,17 +231,23 @@ class GenerativePath:
         elif allowed is not None:
             may_open = self._holding(np.flatnonzero(allowed))
         routed = self.tree.route(
-            direction[None, :], leaves + 1, among=self.live, beam=beam, learned=learned, may_open=may_open
+            direction[None, :],
+            skip + leaves + 1,
+            among=self.live,
+            beam=beam,
+            learned=learned,
+            may_open=may_open,
         )
+        there = max(0, int(routed.counts[0]) - skip)
         postings = self._postings.arrays
         seen = self._seen()
         slots, scores = np.empty(shortlist, dtype=np.int64), np.empty(shortlist, dtype=np.float32)
         found, scored, opened = _scan(
-            postings.extents, postings.pool, routed.numbers[0], min(int(routed.counts[0]), leaves), rows, query,
+            postings.extents, postings.pool, routed.numbers[0, skip:], min(there, leaves), rows, query,
             _ALL if allowed is None else allowed, seen, members, slots, scores,
         )  # fmt: skip
         order = np.lexsort((slots[:found], -scores[:found]))
-        unopened = float(routed.geometry[0, opened]) if opened < routed.counts[0] else -np.inf
+        unopened = float(routed.geometry[0, skip + opened]) if opened < there else -np.inf
         return Generated(slots[:found][order], scores[:found][order], routed, opened, scored, unopened)
 
     def probabilities(

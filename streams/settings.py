@@ -98,6 +98,12 @@ class SearchSettings(Section):
     members: int = Field(
         default=4_000, ge=1, description="no further leaf when so many documents were scored"
     )
+    unsure_share: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="queries by the tree alone whose leaves look worst: twice the leaves, then the graph",
+    )
     shortlist: int = Field(default=200, ge=1, description="picture queries rerank so many by raw features")
 
 

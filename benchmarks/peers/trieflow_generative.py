@@ -18,8 +18,9 @@ from models.codebooks import (
     split,
     undersized,
 )
+from state.generative import Generated
 from state.live_index import LiveDocument, LiveIndex, Removal
-from state.vector_rows import ScoringPart, ScoringQuery
+from state.vector_rows import QueryArrays, ScoringPart, ScoringQuery
 from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES, Leaf
 
 if TYPE_CHECKING:
@@ -75,21 +76,41 @@ class Generative:
         return len(self._book)
 
     def search(self, query: Vectors, count: int, effort: int) -> Rows:
-        arrays = ScoringQuery([ScoringPart(query)]).arrays(self._index.dimension)
-        path = self._index.path(_EPOCH)
         with self._index.reading():
-            found = path.search(
-                self._index.rows_arrays,
-                arrays,
-                query,
-                leaves=effort // _MEMBERS_A_LEAF,
-                members=effort,
-                shortlist=_SHORTLIST,
-                beam=_BEAM,
+            found = self.generated(
+                query, leaves=effort // _MEMBERS_A_LEAF, members=effort, shortlist=_SHORTLIST
             )
-            scores = arrays.weights @ self._index.parts(arrays, found.slots)
-            best = self._index.top(found.slots, scores, count)
-        return np.asarray([int(hit.document_id) for hit in best], dtype=np.int64)
+            return self.best(found.slots, query, count)
+
+    def generated(
+        self, query: Vectors, *, leaves: int, members: int, shortlist: int, skip: int = 0
+    ) -> Generated:
+        """What the beam opens behind `skip` leaves."""
+        return self._index.path(_EPOCH).search(
+            self._index.rows_arrays,
+            self._arrays(query),
+            query,
+            leaves=leaves,
+            members=members,
+            shortlist=shortlist,
+            beam=_BEAM,
+            skip=skip,
+        )
+
+    def best(self, slots: Rows, query: Vectors, count: int) -> Rows:
+        """The best of some slots by exact scores, as rows."""
+        arrays = self._arrays(query)
+        scores = arrays.weights @ self._index.parts(arrays, slots)
+        return np.asarray(
+            [int(hit.document_id) for hit in self._index.top(slots, scores, count)], dtype=np.int64
+        )
+
+    def fused(self, slots: Rows) -> Vectors:
+        """The vectors (n, d) of some slots."""
+        return self._index.fused(slots)
+
+    def _arrays(self, query: Vectors) -> QueryArrays:
+        return ScoringQuery([ScoringPart(query)]).arrays(self._index.dimension)
 
     def insert(self, first: int, vectors: Vectors) -> None:
         leaves, _ = self._book.nearest(vectors, 1)

@@ -89,6 +89,36 @@ def test_every_document_is_found_in_the_leaf_of_its_id_and_nothing_that_is_gone(
     np.testing.assert_allclose(found.scores, exact, atol=0.2)
 
 
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 200), first=st.integers(1, CLUSTERS), more=st.integers(1, CLUSTERS))
+def test_going_on_behind_the_first_leaves_opens_what_a_wider_search_opens(
+    seed: int, first: int, more: int
+) -> None:
+    random, readers = np.random.default_rng(seed), Readers()
+    path, rows = GenerativePath(DIMENSION, readers=readers), VectorRows(DIMENSION, readers=readers)
+    leaves = [packed(number) for number in range(CLUSTERS)]
+    path.set_leaves(leaves, random.normal(size=(CLUSTERS, DIMENSION)).astype(np.float32))
+    vectors = random.normal(size=(SLOTS, DIMENSION)).astype(np.float32)
+    for slot, vector in enumerate(vectors):
+        rows.put([slot], [[("text", vector)]])
+    path.put(np.arange(SLOTS), random.choice(leaves, SLOTS), vectors)
+    direction = random.normal(size=DIMENSION).astype(np.float32)
+    query = ScoringQuery([ScoringPart(direction)]).arrays(DIMENSION)
+
+    def opened(leaves: int, skip: int = 0) -> tuple[set[int], int, float]:
+        found = path.search(
+            rows.arrays, query, direction, leaves=leaves, members=SLOTS + 1, shortlist=SLOTS, skip=skip
+        )
+        return set(found.slots.tolist()), found.opened, found.unopened
+
+    narrow, at_first, _ = opened(first)
+    behind, then, left = opened(more, skip=at_first)
+    wide, whole, left_wide = opened(at_first + then or 1)
+    assert narrow | behind == wide
+    assert at_first + then == whole
+    assert left == left_wide
+
+
 def test_readers_beside_moves_splits_and_deletes_find_each_document_that_stays_exactly_once() -> None:
     random, readers = np.random.default_rng(0), Readers()
     path, rows = GenerativePath(DIMENSION, readers=readers), VectorRows(DIMENSION, readers=readers)

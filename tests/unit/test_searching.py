@@ -176,3 +176,22 @@ def test_one_leaf_is_opened_by_geometry_or_the_decoder_or_the_decoder_among_thos
     with searching_with(settings, tmp_path, decoder=decoder_that_likes("blue car", "red")) as searching:
         hits = searching.search(query, [asked], Codebooks(trees={1: Tree()}, active=1)).hits
     assert [hit.document_id for hit in hits] == [opened]
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.0, ["red car"]), (1.0, ["red", "red car", "red van"])])
+def test_where_leaves_look_wrong_more_are_opened_and_the_graph_is_asked(
+    tmp_path: Path, share: float, found: list[str]
+):
+    search = SearchSettings(generation="geometry", leaves=1, members=1, shortlist=4, unsure_share=share)
+    settings = Settings(index=IndexSettings(exact_up_to=0), search=search)
+    query = Query.model_validate({"parts": [{"text": "x"}], "mode": "generative", "top_k": 3})
+    with searching_with(settings, tmp_path) as searching:
+
+        def ask(direction: np.ndarray) -> list[str]:
+            asked = QueryVector("text", direction.astype(np.float32), None, 1.0)
+            hits = searching.search(query, [asked], Codebooks(trees={1: Tree()}, active=1)).hits
+            return sorted(hit.document_id for hit in hits)
+
+        for _ in range(80):  # what later queries are compared with: one document is nearer than all others
+            ask(AXES["red"] + AXES["car"])
+        assert ask(AXES["red"] + 0.01 * AXES["car"] + 0.002 * AXES["van"]) == found

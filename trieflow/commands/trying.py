@@ -57,7 +57,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="path, query, trie, index, freshness, stream, decoder, lexical, fusion or soak; "
+            help="path, query, trie, index, freshness, stream, decoder, confidence, lexical, fusion or soak; "
             "see benchmarks/README.md."
         ),
     ],
