@@ -16,10 +16,11 @@ from cachetools import TTLCache
 from agents import crash_points
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
-from agents.codebook_log import CodebookLog
+from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
+from agents.epochs import PROVISIONAL
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
 from agents.lexical_path import LexicalPath
@@ -171,7 +172,7 @@ class Searcher:
         fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
         self._dense.load()
         self._lexical.start()
-        self._index.activate(0)
+        self._index.activate(epoch_to_begin_with(self._index, self._codebooks.current))
         self._replica.start()
         self._switch_epoch()
         self._searching.fuse_by(self._models.fusion)
@@ -407,6 +408,16 @@ class Searcher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def epoch_to_begin_with(index: LiveIndex, codebooks: Codebooks) -> int:
+    """What a searcher serves until it has read up to the switch to the active epoch.
+
+    The epoch before, as it did when it stopped, where every document here has an id in it; else epoch 0.
+    """
+    kept = [epoch for epoch in codebooks.live_epochs() if epoch < codebooks.active]
+    held = {epoch: int(index.path(epoch).sizes()[1].sum()) for epoch in kept if epoch in index.epochs()}
+    return max((epoch for epoch, count in held.items() if count == len(index)), default=PROVISIONAL)
 
 
 def run(settings: Settings) -> None:
