@@ -44,7 +44,7 @@ DOCUMENTS = 100_000
 QUERIES = 8_000
 """Their titles, asked as queries, at most."""
 FEWEST_QUERIES = 1_000
-"""With fewer titles, documents themselves are asked as queries."""
+"""With fewer titles there is no decoder: trained on documents as queries, it misleads queries of another kind."""
 NICENESS = 10
 _SAMPLE, _REQUEST, _DONE = "sample.safetensors", "request.json", "done.json"
 _NO_TORCH = 3
@@ -78,7 +78,9 @@ class Distiller:
         if not (folder / _REQUEST).exists():
             shutil.rmtree(self._folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self._write_sample(folder, tree)
+            if not self._write_sample(folder, tree):
+                log.info("no decoder: too few documents have titles", epoch=tree.epoch, needed=FEWEST_QUERIES)
+                return
         with (folder / "log.txt").open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agents.distilling", str(folder)],
@@ -144,13 +146,16 @@ class Distiller:
             self._process.wait()
             self._process = None
 
-    def _write_sample(self, folder: Path, tree: Codebook) -> None:
+    def _write_sample(self, folder: Path, tree: Codebook) -> bool:
+        """Whether there is enough to train on; nothing is written when there is not."""
         random = np.random.default_rng(self._settings.index.seed)
         every = np.array(list(self._index.every()), dtype=np.int64)
         slots = random.permutation(every)[:DOCUMENTS]
         path = self._index.path(tree.epoch)
         with self._index.reading():
             titles = self._titles(slots)
+            if len(titles) < FEWEST_QUERIES:
+                return False
             arrays = {
                 "documents": self._index.fused(slots).astype(np.float16),
                 "paths": path.leaves_of(slots),
@@ -167,6 +172,7 @@ class Distiller:
             "titles": [title for _, title in titles],
         }
         _write(folder / _REQUEST, orjson.dumps(request))  # last: with it the sample is whole
+        return True
 
     def _titles(self, slots: NDArray[np.int64]) -> list[tuple[int, str]]:
         """Rows of documents that have a title, and these."""
@@ -214,18 +220,13 @@ def _sample(folder: Path, request: dict[str, object], encoder: Encoder) -> Sampl
     arrays = safetensors.load_file(str(folder / _SAMPLE))
     titles = request["titles"]
     assert isinstance(titles, list)
-    asks_titles = len(titles) >= FEWEST_QUERIES
-    own = arrays["titled"] if asks_titles else np.arange(min(QUERIES, len(arrays["documents"])))
     return Sample(
         documents=arrays["documents"],
         paths=arrays["paths"],
         leaves=arrays["leaves"],
         centroids=arrays["centroids"],
-        queries=_encoded(titles, encoder)
-        if asks_titles
-        else encoder.as_query(arrays["documents"][own].astype(np.float32)),
-        own=own,
-        queries_are_documents=not asks_titles,
+        queries=_encoded(titles, encoder),
+        own=arrays["titled"],
     )
 
 

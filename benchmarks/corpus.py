@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -47,8 +47,7 @@ class Corpus:
 def load(folder: Path = FOLDER) -> Corpus:
     """The corpus of a folder; made first where it is missing or the packages have other versions.
 
-    Raises:
-        PackageNotFoundError: a package of the extra `bench` is missing.
+    Raises SystemExit, which says what to do, when packages of the benchmarks are missing.
     """
     about = folder / "about.json"
     if not about.exists() or read_json(about)["made_from"] != _made_from():
@@ -69,7 +68,13 @@ def sentences_of(folder: Path = FOLDER) -> list[str]:
 
 
 def _made_from() -> dict[str, str]:
-    return {"recipe": str(_RECIPE)} | {name: version(name) for name in (*SOURCES, "wordllama")}
+    try:
+        return {"recipe": str(_RECIPE)} | {name: version(name) for name in (*SOURCES, "wordllama")}
+    except PackageNotFoundError as missing:
+        raise SystemExit(
+            f"the corpus is made of packages, and {missing.name} is not installed: "
+            ".venv/bin/uv pip install --require-hashes -r requirements/bench.txt"
+        ) from None
 
 
 def _make(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents import distilling
 from agents.distilling import Distiller
 from agents.model_log import FUSION_FILE, fusion_weights
 from agents.trees import IndexTrees
@@ -78,6 +79,17 @@ def _distiller(world: tuple[LiveIndex, Shard, Codebook, HashEncoder], folder: Pa
     return Distiller(
         load_settings(encoder="hash:64"), index=index, shard=shard, stamp=tree.stamp, folder=folder
     )
+
+
+def test_nothing_is_trained_where_too_few_documents_have_titles(
+    world: tuple[LiveIndex, Shard, Codebook, HashEncoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distilling, "FEWEST_QUERIES", DOCUMENTS + 1)
+    distiller = _distiller(world, tmp_path)
+    distiller.start(world[2])
+    assert not distiller.is_running
+    assert distiller.finished() is None
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def _finished(distiller: Distiller, *, parent: Bundle) -> Bundle:
