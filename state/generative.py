@@ -395,6 +395,7 @@ class GenerativePath:
         self._sizes, self._fresh = grown(self._sizes, room, 0), grown(self._fresh, room, 0)
         self._neighbours = grown(self._neighbours, room, _NONE)
         self._products = grown(self._products, room, 0)
+        self._postings.make_room(lists=room)
 
     def _make_slot_room(self, highest: int) -> None:
         room = len(self._first)

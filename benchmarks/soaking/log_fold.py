@@ -162,9 +162,12 @@ def _take_codebook(fold: LogFold, record: Record) -> None:
         fold.active = body["epoch"]
         fold.codebook_keys["switches"] += 1
         return
+    if not name.startswith("epoch/"):
+        return
     _, epoch, *leaf = name.split("/")
     if not leaf:
-        fold.codebook_keys["trees"] += 1
+        fold.codebook_keys["trees" if record.value else "trees dropped"] += 1
+    if not leaf or leaf[0] != "leaf" or record.value is None:
         return
     packed = _packed(leaf[1] + ".0") >> 16
     fold.codebook_keys["leaves gone" if body.get("gone") else "leaves changed"] += 1

@@ -159,3 +159,16 @@ def test_readers_beside_moves_splits_and_deletes_find_each_document_that_stays_e
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+def test_leaves_of_a_large_tree_can_be_given_up_before_there_is_any_document() -> None:
+    # A process that starts reads all that became of a tree before it puts its documents in.
+    path = GenerativePath(DIMENSION, readers=Readers())
+    leaves = [Leaf(0, number // 64, number).packed() for number in range(300)]
+    centroids = np.random.default_rng(0).normal(size=(300, DIMENSION)).astype(np.float32)
+    path.set_leaves(leaves, centroids)
+    for leaf in leaves[70:290]:
+        path.close_leaf(leaf)
+    path.repair(1_000, lambda slots: centroids[slots])
+    path.put(np.arange(10), np.array(leaves[290:]), centroids[290:])
+    assert dict(zip(*(each.tolist() for each in path.sizes()), strict=True)) == dict.fromkeys(leaves[290:], 1)
