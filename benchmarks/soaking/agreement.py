@@ -108,12 +108,13 @@ def _compare_positions(said: Comparison, shard: Shard, fold: LogFold, partition:
 
 def _compare_documents(said: Comparison, shard: Shard, live: Mapping[str, LogDocument]) -> None:
     keys = []
-    for key, stored, document, vectors in shard.documents():
+    for key, ids, document, vectors in shard.documents():
         keys.append(key)
-        expected = live.get(key)
-        if expected is None:
+        expected, stored = live.get(key), shard.stored(key)
+        if expected is None or stored is None:
             continue
-        said.check(dict(stored.ids) == expected.ids, f"{key}: ids {stored.ids}, not {expected.ids}")
+        both = dict(ids) == dict(stored.ids) == expected.ids
+        said.check(both, f"{key}: ids {ids} and {stored.ids}, not {expected.ids}")
         said.check(frozenset(stored.retired) == expected.retired, f"{key}: retired ids differ")
         said.check(stored.version == expected.version, f"{key}: version {stored.version}")
         said.check(stored.content_hash == expected.content_hash, f"{key}: content hash differs")
