@@ -118,18 +118,21 @@ def compare_live(settings: Settings, fold: LogFold, *, name: str, partition: int
 
 def _compare_branches(said: Comparison, interview: Interview, counts: Counter[int]) -> None:
     _, subcategories, clusters, _ = LEVEL_SIZES
-    categories = sorted({leaf // (subcategories * clusters) for leaf in counts})
     [root] = interview.ask_all([{"browse": {"depth": 1, "examples": 0}}])
     below: Counter[int] = Counter()
     for leaf, count in counts.items():
         below[leaf // (subcategories * clusters)] += count
     found = {int(branch["prefix"]): branch["documents"] for branch in root.get("branches") or []}
     said.check(found == dict(below), f"categories: {found}, not {dict(below)}")
-    asked = [{"browse": {"prefix": str(c), "depth": 2, "examples": 0}} for c in categories]
+    above = sorted({leaf // clusters for leaf in counts})
+    asked = [
+        {"browse": {"prefix": f"{prefix // subcategories}.{prefix % subcategories}", "examples": 0}}
+        for prefix in above
+    ]
     of_leaves: dict[str, int] = {}
     for answer in interview.ask_all(asked):
         branches = answer.get("branches") or []
-        said.check(len(branches) < _MOST, "a category has too many branches to be counted")
+        said.check(len(branches) < _MOST, "a subcategory has too many branches to be counted")
         of_leaves |= {b["prefix"]: b["documents"] for b in branches if b["prefix"].count(".") == 2}
     expected = {str(Leaf.unpacked(leaf)): count for leaf, count in counts.items()}
     said.check(of_leaves == expected, f"counts of leaves: {len(of_leaves)}, not {len(expected)}, or others")
