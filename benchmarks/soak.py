@@ -204,7 +204,9 @@ class Soak:
         until = time.monotonic() + self._plan.minutes * 60
         self._workers.kill_every(self._plan.kill_every_s)
         try:
-            while time.monotonic() < until:
+            while time.monotonic() < until or not self._workers.each_role_was_killed():
+                if time.monotonic() > until + PATIENCE_S:
+                    raise SystemExit(f"killed workers do not come back; see {self._settings.data}")
                 self._stream.change(rate=self._plan.changes_s)
                 self._tell("shake")
         finally:

@@ -108,6 +108,12 @@ class Workers:
         self._every_s = seconds
         self._due = time.monotonic() + (seconds or 0.0) / 2
 
+    def each_role_was_killed(self) -> bool:
+        """Whether one of each role was, and is back."""
+        return {kill.worker.role for kill in self.kills} == {
+            name.role for name in self._names
+        } and not self._missing()
+
     def stop(self) -> None:
         """Stop all in order; `killed_at_the_end` names those that did not stop by themselves."""
         self._stopping.set()
@@ -162,7 +168,7 @@ class Workers:
     def _kill_next(self, every_s: float) -> None:
         self._due = time.monotonic() + self._random.uniform(0.6, 1.4) * every_s
         if not self._next:
-            self._next = self._random.sample(self._names, len(self._names))
+            self._next = self._turns()
         name = self._next.pop()
         pid = next(worker.pid for worker in self._supervisor.workers if worker.name == name)
         if pid is None:
@@ -173,6 +179,12 @@ class Workers:
 
     def _missing(self) -> list[Kill]:
         return [kill for kill in self.kills if kill.back_after_s is None]
+
+    def _turns(self) -> list[WorkerName]:
+        """All workers, the next one last: at random, but one of each role before a second one of any."""
+        names = self._random.sample(self._names, len(self._names))
+        last_of_role = {name.role: place for place, name in enumerate(names)}
+        return sorted(names, key=lambda name: last_of_role[name.role] == names.index(name))
 
     def _note_who_is_back(self) -> None:
         missing = self._missing()
