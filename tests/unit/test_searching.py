@@ -69,14 +69,14 @@ def searching_with(
     lexical = LexicalIndex(tmp_path / "lexical")
     slots = {name: index.slot_of(name) for name in NAMES}
     lexical.apply([LexicalDocument(name, slots[name], title=name) for name in NAMES], positions={0: 1})
-    assert lexical.flush(timeout_s=30)
+    assert lexical.flush(timeout_s=120)
     # A document that has a word scores 4 on it, another 0.
     description = replace(HashEncoder().description, calibration={"text>text": Calibration(0.0, 0.25)})
     with Shard.open(tmp_path / "shard") as shard:
         dense = DenseFeed(settings, tmp_path, index=index, stamp=description.stamp)
         dense.note(documents)
         dense.load()
-        eventually(lambda: dense.behind == 0, 30, what="the graph has all documents")
+        eventually(lambda: dense.behind == 0, 120, what="the graph has all documents")
         made = Searching(
             settings, encoder=description, index=index, shard=shard, lexical=lexical, dense=dense
         )
