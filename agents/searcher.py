@@ -55,6 +55,7 @@ CONCURRENT_BATCHES = 64
 REPAIRS_PER_RECORD = 4
 """Documents near leaves that changed, whose second leaf is chosen again for each record that comes in."""
 _TOPIC_CHECK_S = 30.0
+_CATCH_UP_POLL_S = 0.02
 _READ_AFTER_POLL_S = 0.002
 
 
@@ -181,6 +182,18 @@ class Searcher:
         )
         self._worker.health.set_ready("model", True)
         self._worker.health.set_ready("replica", False, "reading the log")
+
+    def catch_up(self) -> None:
+        """Wait until the replica has what stood in the log at the start; only then queries are taken.
+
+        Meanwhile other searchers answer; without any, queries wait on Kafka as long as they would here. Raises
+        BrokerError when the log cannot be followed.
+        """
+        while not self._replica.is_ready:
+            if self._replica.failure is not None:
+                failure = self._replica.failure
+                raise BrokerError(f"the index log cannot be followed: {failure}") from failure
+            time.sleep(_CATCH_UP_POLL_S)
 
     def stop(self) -> None:
         self._replica.stop()
@@ -426,6 +439,7 @@ def run(settings: Settings) -> None:
         searcher = Searcher(worker)
         try:
             searcher.start()
+            searcher.catch_up()
             searcher.runtime.run()
         finally:
             searcher.stop()
