@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from streams.clients import client_config
 from streams.settings import Settings
 from trieflow.offsets import ASK_TIMEOUT_S, silent_broker
 from trieflow.replies import CLIENT_CONFIG
 
+_NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 Place = tuple[str, int]
 """Full topic name and partition."""
 
@@ -69,8 +71,20 @@ class Cluster:
         if not asked:
             return {}
         try:
-            answers = self._admin.list_offsets(asked, request_timeout=ASK_TIMEOUT_S)
-            results = {place: future.result() for place, future in answers.items()}
+            return self._asked_again(asked)
         except KafkaException as error:
             raise silent_broker(self._settings, error) from error
+
+    @retry(
+        retry=retry_if_exception(
+            lambda error: isinstance(error, KafkaException) and error.args[0].code() in _NO_LEADER_YET
+        ),
+        stop=stop_after_delay(ASK_TIMEOUT_S),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    def _asked_again(self, asked: Mapping[TopicPartition, OffsetSpec]) -> dict[Place, Newest]:
+        """While a partition has just been made or moves, its leader may not be known yet."""
+        answers = self._admin.list_offsets(dict(asked), request_timeout=ASK_TIMEOUT_S)
+        results = {place: future.result() for place, future in answers.items()}
         return {(p.topic, p.partition): Newest(r.offset, r.timestamp) for p, r in results.items()}

@@ -20,6 +20,7 @@ from streams.broker import EmbeddedBroker
 from streams.errors import BrokerError, TopicMismatchError
 from streams.settings import Settings, load_settings
 from streams.topics import check_topics, create_topics, topic_specs
+from tests.recovery.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +40,17 @@ def set_policy(settings: Settings, topic: str, policy: str) -> None:
     change = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic), incremental_configs=[change])
     admin.incremental_alter_configs([resource])[resource].result(20)
+    # A broker tells what it has heard of, and hears of a change a moment after it was confirmed.
+    asked = ConfigResource(ResourceType.TOPIC, settings.topic(topic))
+    wanted = sorted(policy.split(","))
+    eventually(
+        lambda: (
+            sorted(admin.describe_configs([asked])[asked].result(20)["cleanup.policy"].value.split(","))
+            == wanted
+        ),
+        30,
+        what="the policy is known",
+    )
 
 
 def test_topics_are_created_as_they_must_be_and_a_second_time_nothing_happens(make: Make):
