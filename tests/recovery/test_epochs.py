@@ -7,16 +7,14 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from streams.events.codebooks import ActiveEpoch
-from tests.recovery.invariants import assert_nothing_lost, everything, latest_assignments
 from tests.recovery.questions import Questions
+from tests.recovery.switching import SWITCH_S, active_epoch, assert_one_id_each
 from tests.recovery.system import System
 from tests.recovery.waiting import eventually
 from tests.recovery.workload import DocumentEvent, Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(280)]
 
-SWITCH_S = 90.0
 TITLE = "a golden trumpet that stays"
 
 
@@ -43,8 +41,8 @@ def test_killed_indexers_and_curators_finish_the_switch_to_a_new_epoch(
             assert system.start("indexer", crash_at=crash_at).wait_exit() == -9
         indexer = system.start("indexer")
         curator = system.start("curator")
-        eventually(lambda: _active(system) == 1, SWITCH_S, what="epoch 1 is active")
-        _assert_one_id_each(system, epoch=1)
+        eventually(lambda: active_epoch(system) == 1, SWITCH_S, what="epoch 1 is active")
+        assert_one_id_each(system, epoch=1)
 
         # And again under load, with plain kills at whatever they were doing.
         with system.load(Workload(seed=71, partitions=2), rate=20):
@@ -53,8 +51,8 @@ def test_killed_indexers_and_curators_finish_the_switch_to_a_new_epoch(
             indexer.kill()
             curator.kill()
             indexer, curator = system.start("indexer"), system.start("curator")
-            eventually(lambda: _active(system) == 2, SWITCH_S, what="epoch 2 is active")
-        _assert_one_id_each(system, epoch=2)
+            eventually(lambda: active_epoch(system) == 2, SWITCH_S, what="epoch 2 is active")
+        assert_one_id_each(system, epoch=2)
     answers = [answer for given in questions.results().values() for answer in given]
     assert {answer.epoch for answer in answers} == {0, 1, 2}
     assert {answer.mode for answer in answers} == {"dense", "generative"}
@@ -64,21 +62,3 @@ def test_killed_indexers_and_curators_finish_the_switch_to_a_new_epoch(
 
 def _keys(system: System) -> set[str]:
     return {(record.key or b"").decode() for record in system.records("codebooks")}
-
-
-def _active(system: System) -> int:
-    said = [record.value for record in system.records("codebooks") if record.key == b"active"]
-    return ActiveEpoch.model_validate_json(said[-1] or b"").epoch if said else 0
-
-
-def _assert_one_id_each(system: System, *, epoch: int) -> None:
-    """The log, and then the searcher, have exactly one id of the epoch for each live document."""
-    truth = assert_nothing_lost(system)
-    assigned = {key: assignment.id_in(epoch) for key, assignment in latest_assignments(system).items()}
-    assert None not in assigned.values()
-    assert len(set(assigned.values())) == len(truth.live)
-
-    def serves_it() -> bool:
-        return {key: hit.semantic_id for key, hit in everything(system).items()} == assigned
-
-    eventually(serves_it, SWITCH_S, what=f"the searcher serves epoch {epoch}")

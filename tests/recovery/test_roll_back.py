@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from streams.clients import producer
-from streams.events.codebooks import ActiveEpoch, LeafState, leaf_key
+from streams.events.codebooks import LeafState, leaf_key
 from streams.semantic_id import Leaf
-from tests.recovery.invariants import assert_nothing_lost, everything, latest_assignments
 from tests.recovery.questions import Questions
+from tests.recovery.switching import SWITCH_S, active_epoch, assert_one_id_each
 from tests.recovery.system import System
 from tests.recovery.waiting import eventually
 from tests.recovery.workload import DocumentEvent, Workload
@@ -20,7 +20,6 @@ from trieflow.replies import NoAnswerError
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(400)]
 
-SWITCH_S = 90.0
 TITLE = "a golden trumpet that stays"
 LEFT_BEHIND = [leaf_key(77, Leaf(0, 0, number).packed()) for number in range(20)]
 
@@ -35,11 +34,11 @@ def test_a_roll_back_through_kills_serves_the_epoch_before_with_every_document(
     system.publish(grown.documents(80, prefix="early"))
     indexer, searcher, curator = (system.start(role) for role in ("indexer", "searcher", "curator"))
     searcher.wait_ready()
-    eventually(lambda: _active(system) == 1, SWITCH_S, what="epoch 1 is active")
+    eventually(lambda: active_epoch(system) == 1, SWITCH_S, what="epoch 1 is active")
     questions = Questions(system, deadline_s=60.0)
     with questions.under_way(TITLE, rate=10):
         system.publish(grown.documents(120, prefix="late"))
-        eventually(lambda: _active(system) == 2, SWITCH_S, what="epoch 2 is active")
+        eventually(lambda: active_epoch(system) == 2, SWITCH_S, what="epoch 2 is active")
         # Documents that come and change behind the switch have ids in both epochs.
         system.publish(grown.documents(40, prefix="behind"))
         with system.load(Workload(seed=91, partitions=2), rate=12):
@@ -52,12 +51,12 @@ def test_a_roll_back_through_kills_serves_the_epoch_before_with_every_document(
                 indexer.kill()
                 assert system.start("curator", crash_at=crash_at).wait_exit() == -9
                 indexer = system.start("indexer")
-            assert _active(system) == 1
+            assert active_epoch(system) == 1
             searcher.kill()
             searcher, curator = system.start("searcher"), system.start("curator")
             searcher.wait_ready()
         eventually(lambda: not _standing(system) & set(LEFT_BEHIND), SWITCH_S, what="the topic is cleared")
-        _assert_one_id_each(system, epoch=1)
+        assert_one_id_each(system, epoch=1)
         assert {line.epoch: line.state for line in list_epochs(system.settings)} == {
             1: "active",
             2: "retired",
@@ -65,10 +64,10 @@ def test_a_roll_back_through_kills_serves_the_epoch_before_with_every_document(
 
         # Nothing is due at once; when it is, the number is a new one, and the way back is open again.
         system.publish(grown.documents(400, prefix="more"))
-        eventually(lambda: _active(system) == 3, SWITCH_S, what="epoch 3 is active")
-        _assert_one_id_each(system, epoch=3)
+        eventually(lambda: active_epoch(system) == 3, SWITCH_S, what="epoch 3 is active")
+        assert_one_id_each(system, epoch=3)
         roll_back(system.settings, plan_roll_back(system.settings), timeout=SWITCH_S)
-        _assert_one_id_each(system, epoch=1)
+        assert_one_id_each(system, epoch=1)
     left = {"active", "epoch/1", "epoch/1/tree/0"}
     eventually(lambda: _trees(system) == left, SWITCH_S, what="only the tree that serves is left")
     answers = [answer for given in questions.results().values() for answer in given]
@@ -95,21 +94,3 @@ def _standing(system: System) -> set[str]:
 def _trees(system: System) -> set[str]:
     """Those of them that are of no leaf."""
     return {key for key in _standing(system) if "/leaf/" not in key}
-
-
-def _active(system: System) -> int:
-    said = [record.value for record in system.records("codebooks") if record.key == b"active"]
-    return ActiveEpoch.model_validate_json(said[-1] or b"").epoch if said else 0
-
-
-def _assert_one_id_each(system: System, *, epoch: int) -> None:
-    """The log, and then the searcher, have exactly one id of the epoch for each live document."""
-    truth = assert_nothing_lost(system)
-    assigned = {key: assignment.id_in(epoch) for key, assignment in latest_assignments(system).items()}
-    assert None not in assigned.values()
-    assert len(set(assigned.values())) == len(truth.live)
-
-    def serves_it() -> bool:
-        return {key: hit.semantic_id for key, hit in everything(system).items()} == assigned
-
-    eventually(serves_it, SWITCH_S, what=f"the searcher serves epoch {epoch}")
