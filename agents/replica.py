@@ -6,6 +6,7 @@ in the same write batch as the rows. The later record in a partition wins; it ha
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -162,7 +163,7 @@ def _read(consumer: Consumer) -> list[Message]:
     return [first, *consumer.consume(BATCH - 1, 0)]
 
 
-def wait_until_ready(replica: Replica, *, timeout_s: float) -> None:
+def wait_until_ready(replica: Replica, *, timeout_s: float = math.inf) -> None:
     """Block until the replica is ready. Raises BrokerError when it failed or the time is over."""
     deadline = time.monotonic() + timeout_s
     while not replica.is_ready:

@@ -27,7 +27,7 @@ from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
-from agents.replica import Replica
+from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
 from agents.searching import Found, PartKind, QueryVector, Searching, Serving
 from agents.shards import CheckpointSaver, open_shard
@@ -55,7 +55,6 @@ CONCURRENT_BATCHES = 64
 REPAIRS_PER_RECORD = 4
 """Documents near leaves that changed, whose second leaf is chosen again for each record that comes in."""
 _TOPIC_CHECK_S = 30.0
-_CATCH_UP_POLL_S = 0.02
 _READ_AFTER_POLL_S = 0.002
 
 
@@ -189,11 +188,7 @@ class Searcher:
         Meanwhile other searchers answer; without any, queries wait on Kafka as long as they would here. Raises
         BrokerError when the log cannot be followed.
         """
-        while not self._replica.is_ready:
-            if self._replica.failure is not None:
-                failure = self._replica.failure
-                raise BrokerError(f"the index log cannot be followed: {failure}") from failure
-            time.sleep(_CATCH_UP_POLL_S)
+        wait_until_ready(self._replica)
 
     def stop(self) -> None:
         self._replica.stop()

@@ -50,12 +50,12 @@ class FieldTexts:
 
     def add(self, slot: int, values: Sequence[str]) -> None:
         """Give texts to a slot that has none."""
-        numbers = [self._use(text) for text in values]  # first: it may swap the column
-        self._coded.numbers.add(slot, numbers)
+        self.add_all([slot], [values])
 
     def add_all(self, slots: Sequence[int], values: Sequence[Sequence[str]]) -> None:
         """`add` for many different slots: a text that comes often is looked up once."""
         counts = Counter(chain.from_iterable(values))
+        # First: it may swap the column.
         numbers = {text: self._use(text, count) for text, count in counts.items()}
         self._coded.numbers.add_all(slots, [[numbers[text] for text in texts] for texts in values])
 
@@ -87,7 +87,7 @@ class FieldTexts:
         accepted[found] = True
         return coded.numbers.passing(lambda numbers: _accepted(numbers, accepted))
 
-    def _use(self, text: str, times: int = 1) -> int:
+    def _use(self, text: str, times: int) -> int:
         number = self._coded.texts.find(text)
         if number == NOT_FOUND:
             return self._enter(text, times)
