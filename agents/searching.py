@@ -26,7 +26,7 @@ from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
 from state.generative import Generated, GenerativePath, Probability
 from state.lexical import LexicalIndex
 from state.live_index import LiveIndex, ScoredDocument, in_numbers
-from state.shard import Shard
+from state.shard import Shard, StoredDocument
 from state.vector_rows import Calibration, QueryArrays, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
@@ -433,7 +433,10 @@ class Searching:
         raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
         scores = fused.scores - [lost.get(slot, 0.0) for slot in fused.slots.tolist()]
         shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
-        probabilities = self._probabilities(asked, path, [document.slot for document in shown])
+        probabilities = self._probabilities(
+            asked, path, np.array([document.slot for document in shown], dtype=np.int64)
+        )
+        stored = self._shard.documents_named([document.document_id for document in shown])
         rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
         return [
             self._hit(
@@ -448,14 +451,15 @@ class Searching:
                     lost=lost.get(document.slot, 0.0),
                 ),
                 probability=probability,
+                stored=content,
             )
-            for position, (document, probability) in enumerate(
-                zip(shown, probabilities, strict=True), start=1
+            for position, (document, probability, content) in enumerate(
+                zip(shown, probabilities, stored, strict=True), start=1
             )
         ]
 
     def _probabilities(
-        self, asked: _Asked, path: GenerativePath | None, slots: Sequence[int]
+        self, asked: _Asked, path: GenerativePath | None, slots: Slots
     ) -> Sequence[Probability | None]:
         """What the model says of the hits; of several alternatives, the one that says most."""
         if path is None:
@@ -475,9 +479,9 @@ class Searching:
         position: int,
         parts: dict[str, float],
         probability: Probability | None,
+        stored: StoredDocument | None,
     ) -> Hit:
         packed = self._index.id_of(document.slot, asked.epoch)
-        stored = self._shard.document(document.document_id)
         explain = asked.query.explain
         return Hit(
             document_id=document.document_id,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from state.compiled import Scalar, compiled, inlined, observe
 from state.lists import COUNT_BITS, COUNT_MASK, grown
 from state.readers import Readers, Retired
-from state.trie import VALUE_BITS, VALUE_MASK, LiveTrie
+from state.trie import VALUE_BITS, VALUE_MASK, LiveTrie, TrieArrays, child
 from state.vector_rows import in_whole_numbers, padded, product, quantise
 from streams.semantic_id import CATEGORIES, CLUSTER_BITS, CLUSTERS, SUBCATEGORIES, SUBCATEGORY_BITS
 
@@ -214,24 +214,27 @@ class CentroidTree:
         return found
 
     def log_probabilities(
-        self, direction: Floats, leaf: int, *, among: LiveTrie, learned: Learned | None = None
+        self, direction: Floats, leaves: Numbers, *, among: LiveTrie, learned: Learned | None = None
     ) -> Floats:
-        """log p of each level of a live leaf given the one above, shape (3,), for a vector (d,).
+        """log p of each level of packed leaves (n,) given the one above, shape (n, 3), for a vector (d,).
 
-        The decoder's, where there is one; else log-softmax of geometry among the live siblings.
+        The decoder's, where there is one; else log-softmax of geometry among the live siblings. -inf where a leaf
+        is not live.
         """
         whole, steps = in_whole_numbers(padded(direction[None, :]))
         heads, _, sharpness = learned or _NOT_LEARNED
-        logs = np.empty(LEAF_LEVELS, dtype=np.float32)
+        logs = np.empty((len(leaves), LEAF_LEVELS), dtype=np.float32)
         with self.readers.reading():
-            children = among.arrays.children
-            codes = split_codes(np.array([leaf]))[0]
-            nodes = np.array([among.node(codes[:level]) or 0 for level in range(LEAF_LEVELS)], dtype=np.int64)
-            for level in range(LEAF_LEVELS):
-                _siblings(
-                    children.extents, children.pool, nodes[level], codes, level, self.arrays[level], whole,
-                    steps[0], heads, np.float32(sharpness), logs,
-                )  # fmt: skip
+            _log_probabilities(
+                among.arrays,
+                split_codes(leaves),
+                self.arrays,
+                whole,
+                steps[0],
+                heads,
+                np.float32(sharpness),
+                logs,
+            )
         return logs
 
     def __len__(self) -> int:
@@ -415,35 +418,59 @@ def _children(
 
 
 @compiled
-def _siblings(
-    extents: Numbers,
-    pool: Numbers,
-    node: Scalar,
-    codes: Numbers,
-    level: Scalar,
-    nodes: LevelArrays,
+def _log_probabilities(
+    trie: TrieArrays,
+    leaves: Numbers,
+    tree: Tree,
     whole: NDArray[np.int16],
     step: Scalar,
     heads: Floats,
     sharpness: Scalar,
     logs: Floats,
 ) -> None:
-    """The log-probability of the child of `node` that `codes` names, into `logs[level]`."""
+    """The log-probability of each code of each leaf among its siblings, into `logs`."""
+    for i in range(len(leaves)):
+        logs[i, :] = -np.inf
+        node = 0
+        for level in range(LEAF_LEVELS):
+            if node < 0:
+                break
+            path = leaves[i, 0] if level == 1 else 0
+            logs[i, level] = _among_siblings(
+                trie, node, path, leaves[i, level], level, tree[level], whole, step, heads, sharpness
+            )
+            if level < LEAF_LEVELS - 1:
+                node = child(trie, node, leaves[i, level])
+
+
+@compiled
+def _among_siblings(
+    trie: TrieArrays,
+    node: Scalar,
+    path: Scalar,
+    code: Scalar,
+    level: Scalar,
+    nodes: LevelArrays,
+    whole: NDArray[np.int16],
+    step: Scalar,
+    heads: Floats,
+    sharpness: Scalar,
+) -> Scalar:
+    """The log-probability of one child of `node`; -inf when it is not there."""
     entries = np.empty(4096, dtype=np.int64)
     geometry, learned = np.empty(4096, dtype=np.float32), np.empty(4096, dtype=np.float32)
     head = heads[0, level] if len(heads) else np.empty(0, dtype=np.float32)
-    path = codes[0] if level == 1 else 0
     count = _children(
-        extents, pool, node, path, 8, level == 2, nodes, np.float32(0), whole, 0, step, np.float32(0), head,
-        sharpness, entries, geometry, learned,
+        trie.children.extents, trie.children.pool, node, path, 8, level == LEAF_LEVELS - 1, nodes, np.float32(0),
+        whole, 0, step, np.float32(0), head, sharpness, entries, geometry, learned,
     )  # fmt: skip
     if len(head) == 0:
         learned[:count] = np.nan
         _to_log_probabilities(learned, geometry, sharpness, count)
-    logs[level] = -np.inf
     for i in range(count):
-        if entries[i] >> VALUE_BITS == codes[level]:
-            logs[level] = learned[i]
+        if entries[i] >> VALUE_BITS == code:
+            return learned[i]
+    return np.float32(-np.inf)
 
 
 @inlined

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -70,11 +70,15 @@ class Columns:
 
     def get(self, column: ColumnName, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
+        return self.get_all(column, [key])[0]
+
+    def get_all(self, column: ColumnName, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key, or None. Other threads run meanwhile: rocksdict lets them only for lists."""
         try:
-            value: bytes | None = self._columns[column].get(key)
+            values: list[bytes | None] = self._columns[column].get(list(keys))
         except Exception as error:
             raise self._failed(error) from error
-        return value
+        return values
 
     def items(self, column: ColumnName, *, start: bytes = b"", prefix: bytes = b"") -> Iterator[_Item]:
         """Rows with `prefix` in order of keys, from `start` (inclusive) on.

@@ -255,30 +255,22 @@ class GenerativePath:
         rows: RowArrays,
         query: QueryArrays,
         direction: Floats,
-        slots: Sequence[int],
+        slots: Numbers,
         *,
         learned: Learned | None = None,
     ) -> list[Probability | None]:
-        """What the model says of documents, by level; None for one that is gone."""
-        found: list[Probability | None] = []
-        for slot in slots:
-            leaf = self.leaf_of(slot)
-            if leaf is None:
-                found.append(None)
-                continue
-            logs = self.tree.log_probabilities(direction, leaf, among=self.live, learned=learned)
-            category, subcategory, of_leaf = np.exp(logs).tolist()
-            share = self._share(rows, query, leaf, slot)
-            found.append(Probability(category, subcategory, of_leaf, share))
-        return found
-
-    def _share(self, rows: RowArrays, query: QueryArrays, leaf: int, slot: int) -> float:
-        number = self.tree.known(leaf)
-        members = self._members(number) if number is not None else np.array([slot])
-        scores = np.empty(len(members), dtype=np.float32)
-        score_slots(rows, query, members, scores, len(members))
-        weights = np.exp(np.nan_to_num(scores - np.nanmax(scores), nan=-np.inf))
-        return float(weights[members == slot].sum() / weights.sum())
+        """What the model says of documents (n,), by level; None for one that is gone."""
+        numbers = self._first[np.minimum(slots, len(self._first) - 1)].astype(np.int64)
+        numbers[slots >= len(self._first)] = _NONE
+        leaves = np.where(numbers >= 0, self.tree.codes(numbers), 0)
+        logs = self.tree.log_probabilities(direction, leaves, among=self.live, learned=learned)
+        postings, shares = self._postings.arrays, np.empty(len(slots), dtype=np.float32)
+        _share(postings.extents, postings.pool, self._first, numbers, slots, rows, query, shares)
+        levels = np.column_stack([np.exp(logs), shares]).astype(np.float64).tolist()
+        return [
+            Probability(*of_hit) if number >= 0 else None
+            for of_hit, number in zip(levels, numbers.tolist(), strict=True)
+        ]
 
     @property
     def nbytes(self) -> int:
@@ -541,6 +533,46 @@ def _scan(
             if found < len(slots) or values[i] > scores[0]:
                 found = keep_best(slots, scores, found, waiting[i], values[i])
     return found, scored, opened
+
+
+@compiled
+def _share(
+    extents: Numbers,
+    pool: Numbers,
+    first: NDArray[np.int32],
+    numbers: Numbers,
+    slots: Numbers,
+    rows: RowArrays,
+    query: QueryArrays,
+    shares: Floats,
+) -> None:
+    """Softmax of the scores of those whose id is in leaf `numbers[i]`, at `slots[i]`, into `shares`."""
+    for i in range(len(slots)):
+        shares[i] = 0.0
+        held = np.int64(0)
+        if 0 <= numbers[i] < len(extents):
+            held = observe(extents, numbers[i])
+        offset, count = held >> COUNT_BITS, 0
+        members = np.empty(held & COUNT_MASK, dtype=np.int64)
+        for j in range(offset, offset + len(members)):
+            slot = pool[j] >> 1
+            if pool[j] & 1 == 0 and slot < len(first) and first[slot] == numbers[i]:
+                members[count] = slot
+                count += 1
+        scores = np.empty(count, dtype=np.float32)
+        score_slots(rows, query, members, scores, count)
+        best = np.float32(-np.inf)
+        for j in range(count):
+            if not np.isnan(scores[j]):
+                best = max(best, scores[j])
+        total = np.float32(0.0)
+        for j in range(count):
+            weight = np.float32(0.0) if np.isnan(scores[j]) else np.exp(scores[j] - best)
+            total += weight
+            if members[j] == slots[i]:
+                shares[i] = weight
+        if total > 0:
+            shares[i] /= total
 
 
 @compiled

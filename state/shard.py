@@ -72,6 +72,7 @@ class Shard:
         with self._writing:
             now = time.time()
             fold = Fold(self._columns)
+            fold.read_ahead(records)
             for record in records:
                 fold.apply(record, now=now)
             for topic, offset in (applied or {}).items():
@@ -107,6 +108,11 @@ class Shard:
         """The stored fields, None for an unknown or deleted document."""
         value = self._columns.get("docs", document_id.encode())
         return None if value is None else StoredDocument.decode(value)
+
+    def documents_named(self, document_ids: Sequence[str]) -> list[StoredDocument | None]:
+        """`document` of each, in one read."""
+        values = self._columns.get_all("docs", [document_id.encode() for document_id in document_ids])
+        return [None if value is None else StoredDocument.decode(value) for value in values]
 
     def vectors(self, document_id: str) -> list[StoredVector]:
         """The stored vectors, none for an unknown or deleted document."""

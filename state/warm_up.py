@@ -36,6 +36,6 @@ def warm_up() -> None:
         slots, _ = index.score(query)
         index.parts(query, slots)
         found = path.search(index.rows_arrays, query, vector, leaves=2, members=9, shortlist=4)
-        path.probabilities(index.rows_arrays, query, vector, found.slots.tolist())
+        path.probabilities(index.rows_arrays, query, vector, found.slots)
     index.apply([Removal("a")])
     index.close_leaf(_EPOCH, int(leaves[0]))

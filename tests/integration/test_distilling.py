@@ -131,9 +131,7 @@ def test_a_decoder_is_trained_beside_the_index_and_serves_it(
         found = path.search(
             index.rows_arrays, scoring, query, leaves=8, members=4_000, shortlist=10, learned=learned
         )
-        probabilities = path.probabilities(
-            index.rows_arrays, scoring, query, found.slots.tolist(), learned=learned
-        )
+        probabilities = path.probabilities(index.rows_arrays, scoring, query, found.slots, learned=learned)
     assert len(found.slots) == 10
     assert all(each is not None and 0 < each.product <= 1 for each in probabilities)
     assert distiller.finished() is None

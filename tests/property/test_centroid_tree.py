@@ -78,10 +78,7 @@ def test_log_probabilities_are_those_of_the_decoder_s_definition(
         query, heads, levels.__getitem__, leaves=codes, centroids=centroids, sharpness=2.0
     )[-1][0]
     learned = Learned(heads, 1.0, 2.0)
-    found = [
-        tree.log_probabilities(query[0], leaf, among=tree.every, learned=learned).sum()
-        for leaf in codes.tolist()
-    ]
+    found = tree.log_probabilities(query[0], codes, among=tree.every, learned=learned).sum(axis=1)
     np.testing.assert_allclose(found, expected, atol=0.25)
     routed = tree.route(query, len(codes), among=tree.every, beam=64, learned=learned)
     by_leaf = dict(zip(codes.tolist(), expected.tolist(), strict=True))

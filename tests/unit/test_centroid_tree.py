@@ -90,10 +90,13 @@ def test_probabilities_of_siblings_sum_to_one_at_every_level() -> None:
         }
     )
     direction = np.array([0.6, 0.8], dtype=np.float32)
-    logs = {leaf: tree.log_probabilities(direction, leaf, among=tree.every) for leaf in _packed(tree)}
+    found = tree.log_probabilities(direction, np.array(_packed(tree)), among=tree.every)
+    logs = dict(zip(_packed(tree), found, strict=True))
     assert sum(np.exp(each.sum()) for each in logs.values()) == pytest.approx(1.0, abs=1e-4)
     first = {leaf >> LEVEL_SHIFTS[0]: each[0] for leaf, each in logs.items()}
     assert sum(np.exp(each) for each in first.values()) == pytest.approx(1.0, abs=1e-5)
+    gone = np.array([Leaf(0, 0, 9).packed(), Leaf(9, 0, 0).packed(), Leaf(0, 9, 0).packed()])
+    assert (tree.log_probabilities(direction, gone, among=tree.every)[:, -1] == -np.inf).all()
 
 
 def _packed(tree: CentroidTree) -> list[int]:
@@ -111,10 +114,10 @@ def test_a_decoder_is_added_to_geometry_and_a_younger_leaf_takes_its_share_by_ge
     assert routed(tree, NORTH, 3, learned=Learned(heads, 0.0)) == list(LEAVES)
     assert routed(tree, NORTH, 3, learned=Learned(heads, 1.0))[0] == Leaf(1, 0, 0)
     learned = Learned(heads, 1.0)
-    logs = tree.log_probabilities(NORTH, Leaf(0, 0, 1).packed(), among=tree.every, learned=learned)
+    siblings = np.array([Leaf(0, 0, 1).packed(), Leaf(0, 0, 0).packed()])
+    logs, sibling = tree.log_probabilities(NORTH, siblings, among=tree.every, learned=learned)
     assert logs[0] == pytest.approx(-np.log(1 + np.exp(5.0)), abs=1e-4)
     assert logs[2] == pytest.approx(-np.log(1 + np.exp(20 * 0.5)), abs=0.1), "geometry among the siblings"
-    sibling = tree.log_probabilities(NORTH, Leaf(0, 0, 0).packed(), among=tree.every, learned=learned)
     assert np.exp(logs[2]) + np.exp(sibling[2]) == pytest.approx(1.0, abs=1e-4)
     tree.unlearn()
     assert routed(tree, NORTH, 3) == list(LEAVES)
