@@ -23,13 +23,14 @@ from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
+from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Found, PartKind, QueryVector, Searching, Serving
+from agents.searching import Found, QueryVector, Searching, Serving
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
@@ -49,7 +50,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 ROLE = "searcher"
-THREADS = 4
+THREADS = 8
 PICTURE_THREADS = 16
 CONCURRENT_BATCHES = 64
 REPAIRS_PER_RECORD = 4
@@ -189,6 +190,7 @@ class Searcher:
         BrokerError when the log cannot be followed.
         """
         wait_until_ready(self._replica)
+        favour_answers()
 
     def stop(self) -> None:
         self._replica.stop()
@@ -309,17 +311,16 @@ class Searcher:
         await self._wait_for_replica(ask)
         if ask.query.browse is not None:
             return await self._browsed(ask, ask.query.browse, started)
-        vectors = await self._vectors(ask)
-        encoded = time.perf_counter()
-        if ask.remaining_s <= 0:
-            raise DataError("expired", "the deadline passed while the query was encoded")
-        codebooks = self._codebooks.current
-        found = await self._in_thread(lambda: self._searching.search(ask.query, vectors, codebooks))
-        took = {"encode": encoded - started, **found.seconds, "total": time.perf_counter() - started}
+        parts = await self._parts(ask)
+        codebooks, ready = self._codebooks.current, time.perf_counter()
+        found = await self._in_thread(
+            lambda: self._searching.search(ask.query, lambda: self._vectors(ask, parts), codebooks)
+        )
+        took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
         result = self._result(ask, found, took, codebook_offset=codebooks.offset)
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
-        shown = self._impressions.of(ask.query, result, vectors)
+        shown = self._impressions.of(ask.query, result, found.vectors)
         outgoing = [answer(ask, result), impression(ask, shown, self._settings)]
         check_size(outgoing)
         return outgoing
@@ -354,7 +355,8 @@ class Searcher:
                 raise DataError("not_yet", "this replica has not read up to read_after yet; ask again")
             await asyncio.sleep(_READ_AFTER_POLL_S)
 
-    async def _vectors(self, ask: Ask) -> list[QueryVector]:
+    async def _parts(self, ask: Ask) -> list[tuple[QueryPart, Part | None]]:
+        """What of the query counts, and what the encoder is given of it: None for "like this document"."""
         if ask.query.model_version not in (None, self._encoding.description.stamp):
             raise DataError(
                 "incompatible_model",
@@ -362,20 +364,32 @@ class Searcher:
                 field="model_version",
             )
         return [
-            await self._vector(part, position) for position, part in enumerate(ask.query.parts) if part.weight
+            (part, None if part.document_id is not None else await self._encoder_part(part, position))
+            for position, part in enumerate(ask.query.parts)
+            if part.weight
         ]
 
-    async def _vector(self, part: QueryPart, position: int) -> QueryVector:
-        if part.document_id is not None:
-            document_id = part.document_id
-            kind, vector, raw = await self._in_thread(lambda: self._searching.like(document_id))
-            return QueryVector(kind, self._encoding.as_query(vector), raw, part.weight, part.role)
-        encoder_part = await self._encoder_part(part, position)
-        encoded = await asyncio.wrap_future(self._encoding.submit([encoder_part], side="query"))
-        is_text = isinstance(encoder_part, TextPart)
-        raw = None if is_text or encoded.raw.shape[1] == 0 else encoded.raw[0]
-        kind_of_part: PartKind = "text" if is_text else "image"
-        return QueryVector(kind_of_part, encoded.vectors[0], raw, part.weight, part.role)
+    def _vectors(self, ask: Ask, parts: Sequence[tuple[QueryPart, Part | None]]) -> list[QueryVector]:
+        """Blocks until all parts are encoded, which they are together."""
+        waiting = [
+            None if given is None else self._encoding.submit([given], side="query") for _, given in parts
+        ]
+        vectors = []
+        for (part, given), encoded in zip(parts, waiting, strict=True):
+            if part.document_id is not None or encoded is None:
+                kind, vector, raw = self._searching.like(str(part.document_id))
+                vectors.append(
+                    QueryVector(kind, self._encoding.as_query(vector), raw, part.weight, part.role)
+                )
+                continue
+            found = encoded.result()
+            is_text = isinstance(given, TextPart)
+            raw = None if is_text or found.raw.shape[1] == 0 else found.raw[0]
+            kind = "text" if is_text else "image"
+            vectors.append(QueryVector(kind, found.vectors[0], raw, part.weight, part.role))
+        if ask.remaining_s <= 0:
+            raise DataError("expired", "the deadline passed while the query was encoded")
+        return vectors
 
     async def _encoder_part(self, part: QueryPart, position: int) -> Part:
         if part.text is not None:

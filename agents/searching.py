@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -37,7 +37,8 @@ from streams.settings import SearchSettings, Settings
 Vector = NDArray[np.float32]
 Slots = NDArray[np.int64]
 PartKind = Literal["text", "image"]
-LEXICAL_THREADS = 4
+THREADS_BESIDE = 8
+"""Threads for the paths that are walked while the query is encoded, or its leaves are opened."""
 _BEST = 10
 """Hits whose worst says whether the leaves look right."""
 _NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
@@ -58,12 +59,13 @@ class QueryVector:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gives: hits, the path that found them, and seconds by stage."""
+    """What a search gives: hits, the path that found them, seconds by stage, and the vectors that it asked with."""
 
     hits: list[Hit]
     mode: Path
     epoch: int
     seconds: Mapping[str, float]
+    vectors: Sequence[QueryVector]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Searching:
         self._lexical = lexical
         self._dense = dense
         self._weights = FusionWeights()
-        self._words = ThreadPoolExecutor(LEXICAL_THREADS, thread_name_prefix="lexical")
+        self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
         self._confidence = Confidence(self._settings.unsure_share)
 
@@ -172,12 +174,17 @@ class Searching:
         """Fuse what the paths find by these weights from the next query on."""
         self._weights = weights
 
-    def search(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> Found:
-        """Answer a query that was checked and whose parts are encoded."""
+    def search(
+        self, query: Query, encoded: Callable[[], Sequence[QueryVector]], codebooks: Codebooks
+    ) -> Found:
+        """Answer a query that was checked. `encoded` gives its parts; meanwhile its words are looked for."""
         stages = _Stages()
         with self._index.reading():
-            asked = self._asked(query, vectors, codebooks)
-            words = self._words.submit(self._by_words, asked)
+            allowed = self._allowed(query)
+            words = self._beside.submit(self._by_words, query, allowed)
+            vectors = encoded()
+            stages.done("encode")
+            asked = self._asked(query, vectors, codebooks, allowed)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots = self._by_vectors(asked, path)
             stages.done("generate" if path is not None else "dense")
@@ -189,7 +196,7 @@ class Searching:
             stages.done("resolve")
             hits = self._hits(asked, path, found, lexical)
         stages.done("fuse")
-        return Found(hits, asked.path, asked.epoch, stages.seconds)
+        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors)
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
@@ -219,8 +226,13 @@ class Searching:
                 return part, stored[document_kind], stored.get("raw") if part == "image" else None
         raise DataError("unknown_document", f"document {document_id[:200]!r} has no vector to compare")
 
-    def _asked(self, query: Query, vectors: Sequence[QueryVector], codebooks: Codebooks) -> _Asked:
-        checked = parse_filter(query.filter) if query.filter else None
+    def _asked(
+        self,
+        query: Query,
+        vectors: Sequence[QueryVector],
+        codebooks: Codebooks,
+        allowed: BitMap | None,
+    ) -> _Asked:
         scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
         arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
@@ -230,7 +242,6 @@ class Searching:
         learned = serving.learned if serving and serving.epoch == epoch else None
         rows = alternatives(arrays.weights, [v.role for v in vectors])
         directions = rows @ np.stack([v.vector for v in vectors]) / np.abs(rows).sum(axis=1, keepdims=True)
-        allowed = self._index.passing(checked) if checked else None
         return _Asked(
             query=query,
             vectors=vectors,
@@ -239,7 +250,7 @@ class Searching:
                 _Alternative(arrays._replace(weights=row), direction, learned and learned(direction))
                 for row, direction in zip(rows, directions, strict=True)
             ],
-            allowed=self._without_asked(query, allowed),
+            allowed=allowed,
             path=path,
             epoch=epoch,
         )
@@ -252,8 +263,9 @@ class Searching:
         # Below the first fitted tree there is nothing to generate: ids exist, meanings do not.
         return "generative" if walks and has_tree else "dense"
 
-    def _without_asked(self, query: Query, allowed: BitMap | None) -> BitMap | None:
-        """A document is not an answer to "like this document"."""
+    def _allowed(self, query: Query) -> BitMap | None:
+        """What the filter lets through; None: all. A document is not an answer to "like this document"."""
+        allowed = self._index.passing(parse_filter(query.filter)) if query.filter else None
         asked = [part.document_id for part in query.parts if part.document_id is not None]
         own = [slot for slot in map(self._index.slot_of, asked) if slot is not None]
         if not own:
@@ -274,15 +286,15 @@ class Searching:
             if (name := names[document_kind]) in known
         }
 
-    def _shortlist(self, asked: _Asked) -> int:
-        return max(2 * asked.query.top_k, self._settings.shortlist)
+    def _shortlist(self, query: Query) -> int:
+        return max(2 * query.top_k, self._settings.shortlist)
 
-    def _by_words(self, asked: _Asked) -> RankedList:
+    def _by_words(self, query: Query, allowed: BitMap | None) -> RankedList:
         """What the words of the query find; nothing for pictures, and in modes that name another path."""
-        text = _words(asked.query)
-        if not text or asked.query.mode not in ("auto", "lexical"):
+        text = _words(query)
+        if not text or query.mode not in ("auto", "lexical"):
             return RankedList("lexical", _NO_SLOTS, _NO_SCORES)
-        slots, scores = self._lexical.search(text, self._shortlist(asked), allowed=asked.allowed)
+        slots, scores = self._lexical.search(text, self._shortlist(query), allowed=allowed)
         return RankedList("lexical", slots, scores)
 
     def _less_left_out(self, asked: _Asked, found: RankedList, candidates: Slots) -> RankedList:
@@ -308,11 +320,13 @@ class Searching:
             return self._exact(asked)
         allowed = None if asked.allowed is None else self._index.mask(asked.allowed)
         joins = asked.query.mode == "auto"
-        near = self._near(asked, allowed) if path is None or joins or self._by_seeds else None
         if path is None:
+            near = self._near(asked, allowed)
             return self._exact(asked) if near is None else near
-        seeds = near if self._by_seeds else None
+        beside = self._beside.submit(self._near, asked, allowed) if joins or self._by_seeds else None
+        seeds = beside.result() if beside and self._by_seeds else None
         generated = [self._opened(asked, each, path, allowed, seeds=seeds) for each in asked.alternatives]
+        near = beside.result() if beside else None
         if near is None:
             return self._made_sure(asked, path, allowed, generated)
         return np.unique(np.concatenate([near if joins else _NO_SLOTS, *(each.slots for each in generated)]))
@@ -320,7 +334,7 @@ class Searching:
     def _exact(self, asked: _Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through, by each alternative."""
         among = None if asked.allowed is None else in_numbers(asked.allowed)
-        most = self._shortlist(asked)
+        most = self._shortlist(asked.query)
         found = []
         for each in asked.alternatives:
             slots, scores = self._index.score(each.arrays, among)
@@ -329,7 +343,7 @@ class Searching:
 
     def _near(self, asked: _Asked, allowed: NDArray[np.bool_] | None) -> Slots | None:
         """What the graph finds near the direction of each alternative; None while it cannot answer."""
-        most = self._shortlist(asked)
+        most = self._shortlist(asked.query)
         near = [self._dense.search(each.direction, most, allowed=allowed) for each in asked.alternatives]
         found = [slots for slots in near if slots is not None]
         return np.unique(np.concatenate(found)) if len(found) == len(near) else None
@@ -351,7 +365,7 @@ class Searching:
             alternative.direction,
             leaves=self._settings.leaves,
             members=self._settings.members,
-            shortlist=self._shortlist(asked),
+            shortlist=self._shortlist(asked.query),
             beam=self._settings.beam,
             allowed=allowed,
             learned=alternative.learned,

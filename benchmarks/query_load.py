@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.replica import BATCH
+from agents.replica import BATCH, rest_s
 from agents.searcher import THREADS
 from benchmarks.query_searcher import PARTITION, BareSearcher
 from models.codebooks import Decision
@@ -96,9 +96,9 @@ def ask_at_rate(
 
 def _answered(searcher: BareSearcher, question: str, due: float) -> Answered:
     started = time.perf_counter()
-    found, encoded = searcher.ask(question)
+    found = searcher.ask(question)
     done = time.perf_counter()
-    seconds = {"waiting for a thread": started - due, "encode": encoded, **found.seconds, "total": done - due}
+    seconds = {"waiting for a thread": started - due, **found.seconds, "total": done - due}
     return Answered(due, done, seconds, len(found.hits))
 
 
@@ -143,8 +143,10 @@ class Changing:
                 continue
             batch = self._records[self.done : min(due, self.done + BATCH)]
             self._split_before(self.done + len(batch))
+            began = time.perf_counter()
             self._take(batch)
             self.done += len(batch)
+            time.sleep(rest_s(len(batch), time.perf_counter() - began))
 
     def _split_before(self, number: int) -> None:
         for at in [at for at in self._splits if at <= number]:

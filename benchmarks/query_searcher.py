@@ -21,6 +21,7 @@ from agents.assignment_log import read_log_record
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
+from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.searcher import REPAIRS_PER_RECORD
 from agents.searching import Found, QueryVector, Searching
@@ -125,6 +126,7 @@ class BareSearcher:
         with self.measured.stage("paths that were behind"):
             while self.dense.behind or self.lexical.index.behind:
                 time.sleep(_WAIT_S)
+        favour_answers()
         self.measured.seconds["of documents: identities for the graph"] = noting
 
     def close(self) -> None:
@@ -150,11 +152,11 @@ class BareSearcher:
         """What the curator decided, as the codebook log hands it over."""
         self._trees.changed(self._codebooks.active, changes)
 
-    def ask(self, text: str) -> tuple[Found, float]:
-        """Answer a text as a searcher does; what it found, and seconds until its vector was there."""
-        started = time.perf_counter()
-        encoded = self.encoding.encode([TextPart(text)], side="query")
-        vector = QueryVector("text", encoded.vectors[0], None, 1.0)
-        taken = time.perf_counter() - started
-        query = Query(parts=[QueryPart(text=text)])
-        return self.searching.search(query, [vector], self._codebooks), taken
+    def ask(self, text: str) -> Found:
+        """Answer a text as a searcher does."""
+
+        def encoded() -> list[QueryVector]:
+            found = self.encoding.encode([TextPart(text)], side="query")
+            return [QueryVector("text", found.vectors[0], None, 1.0)]
+
+        return self.searching.search(Query(parts=[QueryPart(text=text)]), encoded, self._codebooks)

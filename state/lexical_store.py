@@ -26,6 +26,9 @@ log = structlog.get_logger()
 MAX_TERMS = 48
 """Of a longer query the rarest terms are looked for."""
 _WRITER_BYTES = 15_000_000  # the least that tantivy takes; more would only stay allocated
+_COMMON, _COMMON_DOCUMENTS = 0.2, 20_000
+"""A word that a fifth of so many documents has is looked for only where a query has no other: it tells little, and
+costs more than all others together."""
 _NOTE_KEY = 0
 _K1 = 1.2  # of tantivy's BM25
 _TERMS, _KEY, _NOTE = "terms", "key", "note"
@@ -97,6 +100,8 @@ class LexicalReader:
 
         A score is a share of what a document can come near to that has each word of the query very often.
         """
+        if among is None:
+            terms = self._telling(terms)
         query = self._query(terms.weights)
         if among is not None:
             chosen = tantivy.Query.const_score_query(
@@ -111,6 +116,16 @@ class LexicalReader:
     def __len__(self) -> int:
         """How many documents are held."""
         return max(0, self._searcher.num_docs - 1)
+
+    def _telling(self, terms: QueryTerms) -> QueryTerms:
+        """Without words that very many documents have, if any is left then."""
+        most = max(_COMMON * self._searcher.num_docs, _COMMON_DOCUMENTS)
+        common = {term for term in terms.weights if self._searcher.doc_freq(_TERMS, term) > most}
+        kept = {term: weight for term, weight in terms.weights.items() if term not in common}
+        if not common or not kept:
+            return terms
+        words = [[form for form in forms if form not in common] for forms in terms.words]
+        return QueryTerms(kept, [forms for forms in words if forms])
 
     def _query(self, terms: Mapping[str, float]) -> tantivy.Query:
         kept = list(terms)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.compiled import Scalar, compiled
+
 NO_SLOT = -1
 _PAIR = np.dtype([("key", np.int64), ("slot", np.int32)])
 
@@ -36,16 +38,16 @@ class SlotTable:
         return cls(table["key"].copy(), table["slot"].copy())
 
     def with_changes(self, changes: Mapping[int, int]) -> SlotTable:
-        """A table with new slots for these keys; NO_SLOT takes a key out. Copies: 3 ms for a million keys."""
+        """A table with new slots for these keys; NO_SLOT takes a key out.
+
+        It copies, 3 ms for a million keys; other
+        threads run meanwhile.
+        """
         changed = self.of_pairs(changes.items())
-        places = np.searchsorted(self.keys, changed.keys)
-        is_known = self._at(places) == changed.keys
-        keys = np.delete(self.keys, places[is_known])
-        slots = np.delete(self.slots, places[is_known])
-        is_kept = changed.slots != NO_SLOT
-        added = changed.keys[is_kept]
-        places = np.searchsorted(keys, added)
-        return SlotTable(np.insert(keys, places, added), np.insert(slots, places, changed.slots[is_kept]))
+        keys = np.empty(len(self.keys) + len(changed.keys), dtype=np.int64)
+        slots = np.empty(len(keys), dtype=np.int32)
+        count = _merge(self.keys, self.slots, changed.keys, changed.slots, keys, slots)
+        return SlotTable(keys[:count], slots[:count])
 
     def slots_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """The slot of each key, NO_SLOT where there is none."""
@@ -64,6 +66,32 @@ class SlotTable:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def _at(self, places: NDArray[np.intp]) -> NDArray[np.int64]:
-        """The keys at these places; 0, which is no key, behind the end."""
-        return np.append(self.keys, np.int64(0))[places]
+
+@compiled
+def _merge(
+    keys: NDArray[np.int64],
+    slots: NDArray[np.int32],
+    changed: NDArray[np.int64],
+    changed_slots: NDArray[np.int32],
+    merged: NDArray[np.int64],
+    merged_slots: NDArray[np.int32],
+) -> Scalar:
+    """Two tables into one, of equal keys the changed; returns how many there are."""
+    at, held = 0, 0
+    for i in range(len(changed) + 1):
+        end = len(keys) if i == len(changed) else np.searchsorted(keys[at:], changed[i]) + at
+        merged[held : held + end - at] = keys[at:end]
+        merged_slots[held : held + end - at] = slots[at:end]
+        held, at = held + end - at, end
+        if i < len(changed):
+            if at < len(keys) and keys[at] == changed[i]:
+                at += 1
+            if changed_slots[i] != NO_SLOT:
+                merged[held], merged_slots[held] = changed[i], changed_slots[i]
+                held += 1
+    return held
+
+
+def compile_slot_table() -> None:
+    """Compile what a commit would else wait for."""
+    SlotTable().with_changes({1: 0})

@@ -8,6 +8,7 @@ from state.dense.index import compile_dense
 from state.field_numbers import compile_numbers
 from state.field_texts import compile_texts
 from state.live_index import LiveDocument, LiveIndex, Removal
+from state.slot_table import compile_slot_table
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.semantic_id import Leaf, SemanticId
 
@@ -20,6 +21,7 @@ def warm_up() -> None:
     compile_numbers()
     compile_texts()
     compile_dense()
+    compile_slot_table()
     index = LiveIndex(_DIMENSION)
     index.activate(_EPOCH)
     path = index.path(_EPOCH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
@@ -34,6 +34,7 @@ def test_a_table_is_the_dictionary_of_its_changes(
     assert set(table.keys_of(BitMap(slots)).tolist()) == {key for key, slot in twin.items() if slot in slots}
 
 
+@settings(deadline=None)
 @given(pairs=st.dictionaries(keys, st.integers(0, 9)))
 def test_a_table_is_made_at_once_as_by_changes(pairs: dict[int, int]) -> None:
     at_once, by_changes = SlotTable.of_pairs(pairs.items()), SlotTable().with_changes(pairs)

@@ -104,7 +104,7 @@ def hits(searching: Searching, mode: SearchMode, *parts: Part) -> list[Hit]:
     asked = [{"text": text, "role": role} for text, role in parts]
     query = Query.model_validate({"parts": asked, "mode": mode, "explain": True})
     vectors = [QueryVector("text", AXES[text], None, 1.0, role) for text, role in parts]
-    return searching.search(query, vectors, Codebooks(trees={1: Tree()}, active=1)).hits
+    return searching.search(query, lambda: vectors, Codebooks(trees={1: Tree()}, active=1)).hits
 
 
 def found(searching: Searching, mode: SearchMode, *parts: Part) -> list[str]:
@@ -174,7 +174,7 @@ def test_one_leaf_is_opened_by_geometry_or_the_decoder_or_the_decoder_among_thos
     asked = QueryVector("text", vector("red car") - AXES["car"] / 2 - AXES["van"] / 4, None, 1.0)
     query = Query.model_validate({"parts": [{"text": "red"}], "mode": "generative", "top_k": 1})
     with searching_with(settings, tmp_path, decoder=decoder_that_likes("blue car", "red")) as searching:
-        hits = searching.search(query, [asked], Codebooks(trees={1: Tree()}, active=1)).hits
+        hits = searching.search(query, lambda: [asked], Codebooks(trees={1: Tree()}, active=1)).hits
     assert [hit.document_id for hit in hits] == [opened]
 
 
@@ -189,7 +189,7 @@ def test_where_leaves_look_wrong_more_are_opened_and_the_graph_is_asked(
 
         def ask(direction: np.ndarray) -> list[str]:
             asked = QueryVector("text", direction.astype(np.float32), None, 1.0)
-            hits = searching.search(query, [asked], Codebooks(trees={1: Tree()}, active=1)).hits
+            hits = searching.search(query, lambda: [asked], Codebooks(trees={1: Tree()}, active=1)).hits
             return sorted(hit.document_id for hit in hits)
 
         for _ in range(80):  # what later queries are compared with: one document is nearer than all others
