@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 """A thread that waits for the interpreter asks for it after so long. A query waits a few dozen times."""
 
 

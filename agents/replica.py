@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 BATCH = 256
 """Records in one write batch. Small enough that a query never waits long for the index."""
-_LONGEST_REST_S = 0.02
+REST_S = 0.01
 _POLL_S = 0.2
 _TOUCH_S = 60.0
 _REPORT_S = 1.0
@@ -111,10 +111,9 @@ class Replica:
             while not self._stopping.is_set():
                 messages = _read(consumer)
                 if messages:
-                    started = time.perf_counter()
                     self._take(messages)
                     if self.is_ready:
-                        time.sleep(rest_s(len(messages), time.perf_counter() - started))
+                        time.sleep(rest_s(len(messages)))
                 self._touch()
                 self._report_lag(consumer)
         except Exception as error:
@@ -159,12 +158,12 @@ class Replica:
                 self._sensor.lag("assignments", partition, max(0, end - position))
 
 
-def rest_s(records: int, took_s: float) -> float:
-    """How long to rest after so many records took so long: queries get half of the interpreter.
+def rest_s(records: int) -> float:
+    """How long to rest after so many records, so that queries get the interpreter.
 
     What comes in meanwhile is one batch, which costs little more than one record. None where much is waiting.
     """
-    return min(took_s, _LONGEST_REST_S) if records < BATCH else 0.0
+    return REST_S if records < BATCH else 0.0
 
 
 def _read(consumer: Consumer) -> list[Message]:

@@ -143,10 +143,9 @@ class Changing:
                 continue
             batch = self._records[self.done : min(due, self.done + BATCH)]
             self._split_before(self.done + len(batch))
-            began = time.perf_counter()
             self._take(batch)
             self.done += len(batch)
-            time.sleep(rest_s(len(batch), time.perf_counter() - began))
+            time.sleep(rest_s(len(batch)))
 
     def _split_before(self, number: int) -> None:
         for at in [at for at in self._splits if at <= number]:

@@ -100,7 +100,9 @@ class FieldTable:
                     slots_of.append(slot)
                     values_of.append(values)
         for name, (slots_of, values_of) in by_name.items():
-            self._fields.setdefault(name, FieldValues()).add_all(slots_of, values_of)
+            if name not in self._fields:
+                self._fields[name] = FieldValues()
+            self._fields[name].add_all(slots_of, values_of)
         for slot, of_slot in zip(slots, fields, strict=True):
             self._held.put(slot, tuple(name for name, values in of_slot.items() if values))
 
