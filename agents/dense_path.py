@@ -57,6 +57,14 @@ class DenseFeed:
         """Remember what documents hold; the live index has them already."""
         self._identify(_contents(changes))
 
+    def identities(self) -> NDArray[np.int64]:
+        """By slot what its document holds, a copy; for `identified`."""
+        return self._identities.copy()
+
+    def identified(self, identities: NDArray[np.int64]) -> None:
+        """In place of `note`: what `identities` gave when the live index was as it is now, or before."""
+        self._identities = identities
+
     def load(self) -> None:
         """Take the graph from the disk, when all documents are noted, and queue what it does not have."""
         if len(self._live) <= self._exact_up_to:

@@ -23,6 +23,7 @@ from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
 from agents.fetching import Fetcher
 from agents.impressions import Impressions
+from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
@@ -101,10 +102,11 @@ class Searcher:
         warm_up()
         self._index = LiveIndex(description.dimension)
         checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
+        cluster = cluster_id(self._settings)
         self._shard = open_shard(
             self._settings.role_folder(ROLE) / "replica",
             settings=self._settings,
-            cluster=cluster_id(self._settings),
+            cluster=cluster,
             stamp=description.stamp,
             checkpoint=checkpoints.folder,
         )
@@ -115,6 +117,14 @@ class Searcher:
             self._settings,
             self._settings.role_folder(ROLE) / "dense",
             index=self._index,
+            stamp=description.stamp,
+        )
+        self._snapshots = IndexSnapshots(
+            self._settings,
+            self._settings.role_folder(ROLE) / "index",
+            index=self._index,
+            dense=self._dense,
+            cluster=cluster,
             stamp=description.stamp,
         )
         self._browsing = Browsing(self._index, self._shard)
@@ -170,7 +180,8 @@ class Searcher:
         started = time.perf_counter()
         self._codebooks.start()
         self._models.start()
-        fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
+        if not self._snapshots.load(self._shard):
+            fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
         self._dense.load()
         self._lexical.start()
         self._index.activate(epoch_to_begin_with(self._index, self._codebooks.current))
@@ -245,6 +256,11 @@ class Searcher:
         self._serving = replace(serving, weight=serving.decoder.weight(path.younger()))
         self._searching.use(self._serving)
 
+    def _save_when_due(self) -> None:
+        self._dense.save_when_due()
+        if self._replica.is_ready:
+            self._snapshots.save_when_due(lambda: self._replica.positions)
+
     async def _watch(self) -> None:
         self._reporting = asyncio.get_running_loop().create_task(self._report())
 
@@ -265,7 +281,7 @@ class Searcher:
             health.set_detail("epoch", self._index.active_epoch)
             self._switch_epoch()
             await self._in_thread(self._use_model)
-            await self._in_thread(self._dense.save_when_due)
+            await self._in_thread(self._save_when_due)
             health.set_detail("decoder", None if self._serving is None else self._serving.reference)
             self._worker.sensor.in_flight(self.runtime.in_flight)
             self._worker.sensor.commit_age(self.runtime.commit_age_s)

@@ -21,6 +21,7 @@ from agents.assignment_log import read_log_record
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
+from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.searcher import REPAIRS_PER_RECORD
@@ -94,6 +95,9 @@ class BareSearcher:
             self.shard = Shard.open(folder / "replica")
         self.lexical = LexicalPath(settings, folder / "lexical", index=self.index, shard=self.shard)
         self.dense = DenseFeed(settings, folder / "dense", index=self.index, stamp=self._stamp)
+        self.snapshots = IndexSnapshots(
+            settings, folder / "index", index=self.index, dense=self.dense, cluster=ROLE, stamp=self._stamp
+        )
         self.searching = Searching(
             settings,
             encoder=description,
@@ -117,7 +121,8 @@ class BareSearcher:
         with self.measured.stage("tree"):
             self._trees.fitted(book)
         with self.measured.stage("documents"):
-            fill(self.index, self.shard, stamp=self._stamp, on_batch=note)
+            if not self.snapshots.load(self.shard):
+                fill(self.index, self.shard, stamp=self._stamp, on_batch=note)
         with self.measured.stage("dense graph read"):
             self.dense.load()
         with self.measured.stage("lexical index opened"):
@@ -130,7 +135,8 @@ class BareSearcher:
         self.measured.seconds["of documents: identities for the graph"] = noting
 
     def close(self) -> None:
-        """Stop as a searcher does; the lexical index has read all that the shard has."""
+        """Stop as a searcher does; snapshot and lexical index have all that the shard has."""
+        self.snapshots.save(self.shard.positions)
         self.lexical.index.flush(timeout_s=60.0)
         self.lexical.close()
         self.dense.close()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from state.archives import Archive
 from state.compiled import Scalar, compiled, inlined, observe
 from state.lists import COUNT_BITS, COUNT_MASK, grown
 from state.readers import Readers, Retired
@@ -129,6 +130,28 @@ class CentroidTree:
             return None
         centroid: Floats = self._exact[number].copy()
         return centroid
+
+    def mentioned(self) -> list[int]:
+        """All packed leaves that have a number."""
+        return list(self._numbers)
+
+    def marks(self) -> dict[str, NDArray[Any]]:
+        """The leaves (n,), and for each what changes with its centroid."""
+        leaves = np.fromiter(self._numbers, dtype=np.int64, count=len(self._numbers))
+        numbers = np.fromiter(self._numbers.values(), dtype=np.int64, count=len(leaves))
+        held = self.arrays.leaves
+        return {"leaves": leaves, "marks": np.stack([held.steps[numbers], held.biases[numbers]], axis=1)}
+
+    def changed_since(self, then: Archive) -> Numbers:
+        """Numbers of leaves with a centroid that is another than by `marks` of then, or that are new."""
+        now = self.marks()
+        before = dict(zip(then["leaves"].tolist(), then["marks"].tolist(), strict=True))
+        changed = [
+            self._numbers[leaf]
+            for leaf, mark in zip(now["leaves"].tolist(), now["marks"].tolist(), strict=True)
+            if mark[0] == mark[0] and before.get(leaf) != mark
+        ]
+        return np.array(changed, dtype=np.int64)
 
     def put(self, leaves: Sequence[int] | Numbers, centroids: Floats) -> None:
         """Give packed leaves (n,) these centroids (n, d); leaves that take no documents yet now do."""

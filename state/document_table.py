@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, below, under
+from state.bitmaps import bitmap_of_slots
 from state.texts import NOT_FOUND, Texts
 from streams.events.assignments import Modality
 from streams.semantic_id import CATEGORY_BITS, CLUSTER_BITS, INSTANCE_BITS, LEVEL_SIZES, SUBCATEGORY_BITS
@@ -94,6 +96,35 @@ class DocumentTable:
     def forget_epoch(self, epoch: int) -> None:
         """Drop all ids of an epoch."""
         self._ids.pop(epoch, None)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All of it as arrays of their own."""
+        end = self._end
+        return {
+            **under("texts", self._texts.dump()),
+            **under("ids", {str(epoch): ids[:end].copy() for epoch, ids in self._ids.items()}),
+            "modality": self.modality[:end].copy(),
+            "arrived_at": self.arrived_at[:end].copy(),
+            "published_at": self.published_at[:end].copy(),
+        }
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> DocumentTable:
+        """The inverse of `dump`; slots that nobody has are free."""
+        table = cls()
+        table._texts = Texts.restored(below("texts", arrays))
+        live, table._end = table._texts.numbers(), len(arrays["modality"])
+        table._live = bitmap_of_slots(live)
+        is_free = np.ones(table._end, dtype=np.bool_)
+        is_free[live] = False
+        table._free = np.flatnonzero(is_free).tolist()
+        capacity = max(_FIRST_CAPACITY, table._end * 3 // 2)
+        table.modality = _grown(arrays["modality"], capacity, fill=0)
+        table.arrived_at = _grown(arrays["arrived_at"], capacity, fill=_NEVER)
+        table.published_at = _grown(arrays["published_at"], capacity, fill=_NEVER)
+        ids = below("ids", arrays)
+        table._ids = {int(epoch): _grown(held, capacity, fill=NO_ID) for epoch, held in ids.items()}
+        return table
 
     # -- readers ------------------------------------------------------------------------------------------
 

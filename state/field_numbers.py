@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, as_array, as_text, below, under
 from state.compiled import compiled
 from state.slot_column import LayeredColumn, Numbers, Test
 from state.value_test import ValueTest
@@ -59,6 +61,23 @@ class FieldNumbers:
         self._floats.pop(slot)
         self._longs.pop(slot)
         self._huge.pop(slot, None)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        held = {**under("floats", self._floats.dump()), **under("longs", self._longs.dump())}
+        return {
+            **held,
+            "huge": as_array(json.dumps([[slot, *values] for slot, values in self._huge.items()])),
+        }
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> FieldNumbers:
+        """The inverse of `dump`."""
+        made = cls()
+        made._floats = LayeredColumn.restored(below("floats", arrays), math.nan)
+        made._longs = LayeredColumn.restored(below("longs", arrays), _LONG.min)
+        made._huge = {slot: values for slot, *values in json.loads(as_text(arrays["huge"]))}
+        return made
 
     def matching(self, test: ValueTest) -> BitMap:
         """Slots with any number that meets the test."""

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, below, under
 from state.compiled import compiled
 from state.slot_column import LayeredColumn, Numbers
 from state.texts import NOT_FOUND, Texts
@@ -66,6 +67,22 @@ class FieldTexts:
             self._unused += not self._uses[number]
         if self._unused > _MANY_UNUSED and 2 * self._unused > len(self._uses):
             self._write_anew()
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        coded = self._coded
+        uses = {"uses": np.array(self._uses, dtype=np.int32)}
+        return {**under("texts", coded.texts.dump()), **under("numbers", coded.numbers.dump()), **uses}
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> FieldTexts:
+        """The inverse of `dump`."""
+        made = cls()
+        texts = Texts.restored(below("texts", arrays))
+        made._coded = _Coded(texts, LayeredColumn.restored(below("numbers", arrays), _NOTHING))
+        made._uses = array("i", arrays["uses"].tolist())
+        made._unused = int(np.count_nonzero(arrays["uses"][1:] == 0))
+        return made
 
     def matching(self, test: ValueTest) -> BitMap:
         """Slots with any text that meets the test."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, as_array, as_text, below, under
+from state.bitmaps import slots_of
 from state.field_numbers import FieldNumbers
 from state.field_texts import FieldTexts
 from state.value_test import ValueTest
@@ -62,6 +67,21 @@ class FieldValues:
         for slots in self._booleans.values():
             slots.discard(slot)
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        booleans = {str(int(value)): slots_of(slots) for value, slots in self._booleans.items()}
+        held = {**under("numbers", self._numbers.dump()), **under("texts", self._texts.dump())}
+        return {**held, **under("booleans", booleans)}
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> FieldValues:
+        """The inverse of `dump`."""
+        made = cls()
+        made._booleans = {value: BitMap(arrays[f"booleans/{int(value)}"].tolist()) for value in (False, True)}
+        made._numbers = FieldNumbers.restored(below("numbers", arrays))
+        made._texts = FieldTexts.restored(below("texts", arrays))
+        return made
+
     def matching(self, test: ValueTest) -> BitMap:
         """Slots with any value that meets the test. A new bitmap."""
         found = self._texts.matching(test) | self._numbers.matching(test)
@@ -106,6 +126,23 @@ class FieldTable:
         for slot, of_slot in zip(slots, fields, strict=True):
             self._held.put(slot, tuple(name for name, values in of_slot.items() if values))
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        fields = list(self._fields.items())
+        dumps = [under(str(place), values.dump()) for place, (_, values) in enumerate(fields)]
+        held = {name: each for of_field in dumps for name, each in of_field.items()}
+        names = as_array(json.dumps([name for name, _ in fields]))
+        return {"names": names, **under("held", self._held.dump()), **held}
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> FieldTable:
+        """The inverse of `dump`."""
+        table = cls()
+        for place, name in enumerate(json.loads(as_text(arrays["names"]))):
+            table._fields[name] = FieldValues.restored(below(str(place), arrays))
+        table._held = _FieldSets.restored(below("held", arrays))
+        return table
+
     def remove(self, slot: int) -> None:
         """Take all values of a slot away; a slot without any is no error."""
         for name in self._held.pop(slot):
@@ -146,6 +183,23 @@ class _FieldSets:
             self._names[number] = ()
             self._free.append(number)
         return names
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        uses = np.array(self._uses, dtype=np.int64)
+        return {"by_slot": np.array(self._by_slot), "names": as_array(json.dumps(self._names)), "uses": uses}
+
+    @classmethod
+    def restored(cls, arrays: Archive) -> _FieldSets:
+        """The inverse of `dump`."""
+        made = cls()
+        made._by_slot = array("i", arrays["by_slot"].astype(np.int32).tobytes())
+        made._names = [tuple(names) for names in json.loads(as_text(arrays["names"]))]
+        made._uses = arrays["uses"].tolist()
+        used = [number for number in range(1, len(made._names)) if made._uses[number]]
+        made._numbers = {(): 0, **{made._names[number]: number for number in used}}
+        made._free = [number for number in range(1, len(made._names)) if not made._uses[number]]
+        return made
 
     def _enter(self, names: tuple[str, ...]) -> int:
         if self._free:

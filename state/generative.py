@@ -10,10 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from state.archives import Archive
 from state.centroid_tree import BEAM, LEAF_SIZES, LEVEL_SHIFTS, CentroidTree, Learned, Routed, split_codes
 from state.compiled import Scalar, compiled, observe
 from state.lists import COUNT_BITS, COUNT_MASK, Arrays, Lists, append, find, grown, has_room, remove_at
@@ -30,6 +32,7 @@ NEIGHBOURS = 32
 ORTHOGONALITY = np.float32(1.0)
 """Weight (lambda) of the residual's parallel part in the choice of the second leaf."""
 _NONE = -1
+_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,38 @@ class GenerativePath:
         first, last = np.searchsorted(leaves, [packed << shift, packed + 1 << shift])
         members = [self._members(self.tree.number(int(leaf))) for leaf in leaves[first:last]]
         return np.sort(np.concatenate(members)) if members else np.empty(0, dtype=np.int64)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Both leaves of each slot, and of all leaves what tells whether they change, as arrays of their own."""
+        leaves = self.leaves_of(np.arange(len(self._first)))
+        return {"first": leaves[:, 0].copy(), "second": leaves[:, 1].copy(), **self.tree.marks()}
+
+    def restore(self, arrays: Archive, fused: Callable[[Numbers], Floats]) -> None:
+        """The inverse of `dump`, for a path that has its tree by now and no documents.
+
+        Where leaves have changed since, second leaves are chosen again: at once where one is gone, else by
+        `repair`. fused: from slots (n,) to the vectors (n, d) that their leaves follow from.
+        """
+        slots = np.flatnonzero(arrays["first"] != _NONE)
+        firsts, seconds = arrays["first"][slots], arrays["second"][slots]
+        known = np.isin(seconds, [_NONE, *self.tree.mentioned()])
+        numbers = self._numbers_of(np.concatenate([firsts[known], seconds[known]]))
+        self._make_leaf_room(int(numbers.max(initial=0)))
+        self._make_slot_room(len(arrays["first"]) - 1)
+        firsts_known, seconds_known = np.split(numbers, 2)
+        self._post(slots[known], firsts_known, seconds_known)
+        for part in np.array_split(np.flatnonzero(~known), max(1, int((~known).sum()) // _AT_ONCE)):
+            if len(part):
+                self.put(slots[part], firsts[part], fused(slots[part]))
+        changed = self.tree.changed_since(arrays)
+        if len(changed):
+            self._note_changed(changed)
+
+    def _numbers_of(self, leaves: Numbers) -> Numbers:
+        """Of packed leaves (n,); -1 stays."""
+        distinct, inverse = np.unique(leaves, return_inverse=True)
+        numbers = [_NONE if leaf == _NONE else self.tree.number(leaf) for leaf in distinct.tolist()]
+        return np.array(numbers, dtype=np.int64)[inverse]
 
     # -- search -----------------------------------------------------------------------------------------
 

@@ -6,25 +6,27 @@ Changes are applied in log order, one at a time; any number of threads query it 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, below, under
 from state.bitmaps import bitmap_of_mask
 from state.document_table import DocumentTable, packed_prefix
 from state.field_values import FieldTable, FieldValues, filterable, seconds
 from state.filters import Filter
 from state.generative import GenerativePath
 from state.readers import Readers, Retired
-from state.vector_rows import QueryArrays, RowArrays, Vector, VectorRows
+from state.vector_rows import Block, QueryArrays, RowArrays, Vector, VectorRows
 from streams.events.assignments import Modality
 from streams.events.documents import FieldValue, Scalar
 from streams.semantic_id import INSTANCE_BITS
@@ -162,6 +164,37 @@ class LiveIndex:
         if found is None:
             found = self._paths[epoch] = GenerativePath(self.dimension, readers=self._readers)
         return found
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All of it at one moment, as arrays of their own, but the numbers of the vectors: these are `blocks`."""
+        with self._writing:
+            newest = [self.newest_arrival, self.newest_published]
+            paths = [under(f"path/{epoch}", path.dump()) for epoch, path in self._paths.items()]
+            return {
+                **under("table", self._table.dump()),
+                **under("rows", self._rows.dump()),
+                **under("fields", self._fields.dump()),
+                **{name: array for each in paths for name, array in each.items()},
+                "newest": np.array([math.nan if at is None else at for at in newest]),
+            }
+
+    def blocks(self) -> Iterator[Block]:
+        """The vectors, in parts. What changes after `dump` may be in them or not: it is to be applied again."""
+        return self._rows.blocks()
+
+    def restore(self, arrays: Archive, blocks: Iterable[Block]) -> None:
+        """The inverse of `dump` and `blocks`, for an index that has its trees and no documents.
+
+        Raises ValueError or KeyError when the arrays do not fit.
+        """
+        with self._writing:
+            self._rows.restore(below("rows", arrays), blocks)
+            self._fields = FieldTable.restored(below("fields", arrays))
+            for epoch in {int(name.split("/")[1]) for name in arrays if name.startswith("path/")}:
+                self.path(epoch).restore(below(f"path/{epoch}", arrays), self.fused)
+            newest = [None if math.isnan(at) else at for at in arrays["newest"].tolist()]
+            self.newest_arrival, self.newest_published = newest
+            self._table = DocumentTable.restored(below("table", arrays))
 
     # -- readers ------------------------------------------------------------------------------------------
 

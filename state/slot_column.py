@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pyroaring import BitMap
 
+from state.archives import Archive, below, under
 from state.bitmaps import bitmap_of_mask, bitmap_of_slots
 
 Numbers = NDArray[np.generic]
@@ -102,6 +104,29 @@ class SlotColumn:
             copy._values = (values if renumbered is None else renumbered[values]).astype(dtype)
         return copy
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own: values by slot, or with `slots` of these alone."""
+        values = self._values
+        if not isinstance(values, dict):
+            return {"values": values[: self._end].copy()}
+        return {
+            "slots": np.fromiter(values, dtype=np.int64, count=len(values)),
+            "values": np.fromiter(values.values(), dtype=self._dtype, count=len(values)),
+        }
+
+    @classmethod
+    def restored(cls, arrays: Archive, nothing: float) -> SlotColumn:
+        """The inverse of `dump`."""
+        values = arrays["values"]
+        column = cls(values.dtype, nothing)
+        if "slots" in arrays:
+            column._values = dict(zip(arrays["slots"].tolist(), values.tolist(), strict=True))
+            column._count, column._end = len(values), int(arrays["slots"].max(initial=-1)) + 1
+        else:
+            column._values, column._end = values, len(values)
+            column._count = int(np.count_nonzero((values != nothing) & (values == values)))
+        return column
+
     def _as_array(self, values: dict[int, float]) -> Numbers:
         array = np.full(self._end * 3 // 2, self._nothing, dtype=self._dtype)
         slots = np.fromiter(values, dtype=np.int64, count=len(values))
@@ -145,6 +170,22 @@ class LayeredColumn:
                 if len(of_slot) > place
             ]
             self._layers[place].set_all([slot for slot, _ in layer], [value for _, value in layer])
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """As arrays of their own."""
+        dumps = [under(str(place), layer.dump()) for place, layer in enumerate(self._layers)]
+        return {
+            "type": np.empty(0, dtype=self._dtype),
+            **{name: a for each in dumps for name, a in each.items()},
+        }
+
+    @classmethod
+    def restored(cls, arrays: Archive, nothing: float) -> LayeredColumn:
+        """The inverse of `dump`."""
+        column = cls(arrays["type"].dtype, nothing)
+        places = sorted({int(name.split("/")[0]) for name in arrays if "/" in name})
+        column._layers = tuple(SlotColumn.restored(below(str(place), arrays), nothing) for place in places)
+        return column
 
     def pop(self, slot: int) -> list[float]:
         """Take all numbers of a slot away; returns them."""

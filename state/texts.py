@@ -6,7 +6,9 @@ stand one behind the other in a pool; a hash index (open addressing, linear prob
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +135,39 @@ class Texts:
         copy = Texts()
         copy._copy_from(self._arrays, numbers, renumbered, room=int(renumbered.max(initial=0)) + 1, more=0)
         return copy
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All texts as arrays of their own: numbers, bytes of each, and the bytes."""
+        numbers = self.numbers()
+        kept = self.kept(numbers, np.arange(len(numbers)))
+        sizes = np.asarray(kept._arrays.sizes)[: len(numbers)] - 1
+        pool = np.asarray(kept._arrays.pool)[: kept._end]
+        return {"numbers": numbers.astype(np.int32), "sizes": sizes, "pool": pool}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Texts:
+        """The inverse of `dump`."""
+        numbers, sizes, pool = arrays["numbers"].astype(np.int64), arrays["sizes"], arrays["pool"]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        starts = ends - sizes
+        made, room = cls(), int(numbers.max(initial=0)) + 1
+        new = _Arrays.for_room(pool=2 * len(pool) + 64, numbers=room, texts=len(numbers) + 1)
+        columns = new.columns()
+        columns[0][: len(pool)] = pool
+        columns[1][numbers] = starts
+        columns[2][numbers] = sizes + 1
+        # Hashes of texts differ from process to process.
+        data = pool.tobytes()
+        pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+        hashes = (hash(data[start:end].decode("utf-8", "surrogatepass")) & _HASH_MASK for start, end in pairs)
+        columns[3][numbers] = np.fromiter(hashes, dtype=np.uint32, count=len(numbers))
+        _fill_index(numbers, columns[3], np.asarray(new.index))
+        made._arrays, made._end, made._cells, made._count = new, len(pool), len(numbers), len(numbers)
+        return made
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The numbers that have a text, ascending."""
+        return np.flatnonzero(np.asarray(self._arrays.sizes))
 
     def within(self, *, at_least: str | None, at_most: str | None, prefix: str | None) -> NDArray[np.bool_]:
         """For each number whether its text is within these bounds, by code points. Shape (largest + 1,)."""

@@ -7,13 +7,14 @@ slot points to them, and rows are used again when no reader can hold them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from state.archives import Archive
 from state.compiled import Scalar, compiled, inlined, observe, prefetch, publish
 from state.lists import grown
 from state.readers import Readers, Retired
@@ -22,6 +23,8 @@ from streams.events.documents import VectorKind
 Vector = tuple[VectorKind, NDArray[np.float32]]
 Floats = NDArray[np.float32]
 Slots = NDArray[np.int64]
+Block = tuple[NDArray[np.int8], NDArray[np.int8]]
+"""Both halves of some rows."""
 JOINT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
 """Kinds that lie in the space of queries. `raw` features are compared elsewhere."""
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(JOINT_KINDS)}
@@ -36,6 +39,8 @@ _AHEAD = 8
 _ALIGNED = 32
 """Rows are padded with zeros to a multiple of so many numbers: the compiled loops then have no rest."""
 _LARGEST_SUM = 2**31 - 1
+BLOCK = 32_768
+"""Rows that are written to a file at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,43 @@ class VectorRows:
         _add_means(self.arrays, slots, means)
         return means[:, : self.dimension]
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Which rows belong to which slot, as arrays of their own; the numbers in the rows are in `blocks`."""
+        links = np.empty((self._used, 2), dtype=np.int32)
+        _copy_links(self.arrays.whole, links)
+        return {"first": self.arrays.first.copy(), "links": links}
+
+    def blocks(self) -> Iterator[Block]:
+        """Both halves of all rows that are there now, some thousands at a time, as views.
+
+        A writer may go on meanwhile: rows of what it changes are then of before or after.
+        """
+        arrays, used = self.arrays, self._used
+        for start in range(0, used, BLOCK):
+            yield (
+                arrays.coarse[start : min(used, start + BLOCK)],
+                arrays.fine[start : min(used, start + BLOCK)],
+            )
+
+    def restore(self, arrays: Archive, blocks: Iterable[Block]) -> None:
+        """The inverse of `dump` and `blocks`, for rows that hold nothing. Raises ValueError if they do not fit."""
+        links, first = arrays["links"], arrays["first"]
+        self._grow(rows=len(links) * 5 // 4, slots=len(first))
+        at = 0
+        for coarse, fine in blocks:
+            self.arrays.coarse[at : at + len(coarse)] = coarse
+            self.arrays.fine[at : at + len(fine)] = fine
+            at += len(coarse)
+        if at < len(links):
+            raise ValueError(f"{len(links)} rows were linked, {at} are there")
+        # The numbers of rows may be younger than the links: these are what stood together.
+        self.arrays.whole[: len(links), [_KIND, _NEXT]] = links
+        self.arrays.first[: len(first)] = first
+        is_held = np.zeros(len(links), dtype=np.bool_)
+        _mark_held(self.arrays, is_held)
+        self._used, self._held = len(links), int(is_held.sum())
+        self._free = np.flatnonzero(~is_held).tolist()
+
     def __len__(self) -> int:
         """How many rows are in use."""
         return self._held
@@ -300,6 +342,22 @@ def _write(
             at += 1
         if first >= 0:
             publish(arrays.first, slots[i], first)
+
+
+@compiled
+def _copy_links(whole: NDArray[np.int32], links: NDArray[np.int32]) -> None:
+    """Kind and next row of each row; without the interpreter, which a strided copy would hold for long."""
+    for row in range(len(links)):
+        links[row, 0], links[row, 1] = whole[row, _KIND], whole[row, _NEXT]
+
+
+@compiled
+def _mark_held(arrays: RowArrays, is_held: NDArray[np.bool_]) -> None:
+    for head in arrays.first:
+        row = head
+        while row >= 0:
+            is_held[row] = True
+            row = np.int64(arrays.whole[row, _NEXT])
 
 
 @inlined

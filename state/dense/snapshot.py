@@ -1,13 +1,7 @@
-"""A dense index on disk: one file, which is whole or not there.
-
-The file is an npz archive without compression, with a checksum for each array. It is written under another
-name and takes its place when it is complete; killed at any moment, the earlier one is still good.
-"""
+"""A dense index on disk: one archive (`state/archives.py`)."""
 
 from __future__ import annotations
 
-import os
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from state.archives import as_array, as_text, open_archive, write_archive
 from state.dense.enlarging import enlarged, more_than
 from streams.errors import StateError
 
@@ -45,14 +40,7 @@ class Snapshot(NamedTuple):
 
 def write_snapshot(path: Path, note: SnapshotNote, snapshot: Snapshot) -> None:
     """Write a snapshot in place of an earlier one."""
-    partial = path.with_name(f"{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as file:
-        header = np.frombuffer(note.model_dump_json().encode(), dtype=np.uint8)
-        np.savez(file, allow_pickle=False, note=header, **snapshot._asdict())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_archive(path, [("note", as_array(note.model_dump_json())), *snapshot._asdict().items()])
 
 
 def read_snapshot(path: Path, *, stamp: str) -> tuple[SnapshotNote, Snapshot]:
@@ -63,15 +51,15 @@ def read_snapshot(path: Path, *, stamp: str) -> tuple[SnapshotNote, Snapshot]:
             it, and the index is built again from stored vectors.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            note = SnapshotNote.model_validate_json(arrays["note"].tobytes())
+        with open_archive(path) as arrays:
+            note = SnapshotNote.model_validate_json(as_text(arrays["note"]))
             _check(path, note, stamp)
             room = more_than(note.nodes)
             roomy = {
                 name: enlarged(arrays[name], room) for name in ("codes", "weights", "links", "identities")
             }
             return note, Snapshot(**roomy, slots=arrays["slots"], landmarks=arrays["landmarks"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ValidationError) as error:
+    except ValidationError as error:
         raise StateError(f"there is no whole dense snapshot at {path}: {error}") from error
 
 
