@@ -6,8 +6,8 @@ import gc
 import sys
 
 _SWITCH_S = 0.002
-"""A thread that waits for the interpreter asks for it after so long; a query waits a few dozen times. Much less does
-harm where there are more threads than cores: who gets the interpreter then waits for a core, and holds it."""
+"""A thread that waits for the interpreter asks for it after so long; a query waits a few dozen times. Much less
+does harm where there are more threads than cores: who gets the interpreter then waits for a core, and holds it."""
 
 
 def favour_answers() -> None:
