@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.searching import QueryVector
+from agents.asked import QueryVector
 from streams.events.assignments import StampedVector
 from streams.events.impressions import Impression, ImpressionPart, ShownDocument
 from streams.events.queries import Query, Result

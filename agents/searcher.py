@@ -14,6 +14,7 @@ import structlog
 from cachetools import TTLCache
 
 from agents import crash_points
+from agents.asked import QueryVector, Serving
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
 from agents.codebook_log import CodebookLog, Codebooks
@@ -31,7 +32,7 @@ from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.preparation import Preparer, picture_bytes
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Found, QueryVector, Searching, Serving
+from agents.searching import Found, Searching
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker

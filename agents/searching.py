@@ -6,37 +6,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
-from models.decoder.decoder import Decoder
+from agents.showing import Showing
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.bitmaps import bitmap_of_slots
-from state.centroid_tree import Learned
-from state.combining import alternatives, left_out, wanted
+from state.combining import alternatives
 from state.filters import parse_filter
-from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
-from state.generative import Generated, GenerativePath, Probability
+from state.fusion import FusionWeights, Path, RankedList
+from state.generative import Generated, GenerativePath
 from state.lexical import LexicalIndex
-from state.live_index import LiveIndex, ScoredDocument, in_numbers
-from state.shard import Shard, StoredDocument
-from state.vector_rows import Calibration, QueryArrays, ScoringPart, ScoringQuery
+from state.live_index import LiveIndex, in_numbers
+from state.shard import Shard
+from state.vector_rows import Calibration, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
-from streams.events.queries import Hit, PartRole, Query
-from streams.semantic_id import SemanticId
+from streams.events.queries import Hit, Query
 from streams.settings import SearchSettings, Settings
 
-Vector = NDArray[np.float32]
-Slots = NDArray[np.int64]
-PartKind = Literal["text", "image"]
 THREADS_BESIDE = 8
 """Threads for the paths that are walked while the query is encoded, or its leaves are opened."""
 _BEST = 10
@@ -44,17 +39,6 @@ _BEST = 10
 _NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 _NO_SCORES: Vector = np.empty(0, dtype=np.float32)
 _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
-
-
-@dataclass(frozen=True)
-class QueryVector:
-    """An encoded part of a query: vector (d,), raw picture features (r,) or None, signed weight, role."""
-
-    kind: PartKind
-    vector: Vector
-    raw: Vector | None
-    weight: float
-    role: PartRole = "and"
 
 
 @dataclass(frozen=True)
@@ -66,67 +50,6 @@ class Found:
     epoch: int
     seconds: Mapping[str, float]
     vectors: Sequence[QueryVector]
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A decoder whose nodes the live index has taken in, and the weight that it counts with now."""
-
-    reference: str
-    epoch: int
-    decoder: Decoder
-    weight: float
-
-    def learned(self, direction: Vector) -> Learned:
-        """Its view of a query (d,)."""
-        return Learned(
-            self.decoder.heads(direction[None, :]), self.weight, self.decoder.description.sharpness
-        )
-
-
-@dataclass(frozen=True)
-class _Alternative:
-    """A plain sum of parts by which candidates are looked for: its weights, its direction (d,) in the tree."""
-
-    arrays: QueryArrays
-    direction: Vector
-    learned: Learned | None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A query made ready: its parts for the compiled functions, its alternatives (one or more), its limits."""
-
-    query: Query
-    vectors: Sequence[QueryVector]
-    arrays: QueryArrays
-    alternatives: Sequence[_Alternative]
-    allowed: BitMap | None
-    path: Path
-    epoch: int
-
-    def wanted(self, parts: Vector) -> Vector:
-        """Scores (n,) from those of the parts (p, n)."""
-        return wanted(parts, self.arrays.weights, self._roles)
-
-    def lost(self, parts: Vector) -> Vector:
-        """What `not` takes away (n,), from scores of the parts (p, n)."""
-        return left_out(parts, self.arrays.weights, self._roles)
-
-    @property
-    def _roles(self) -> list[PartRole]:
-        return [vector.role for vector in self.vectors]
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Documents that any path found: slots (n,), ascending, and of each (n,) its exact vector score, what raw
-    features changed in it, and what `not` takes away."""
-
-    slots: Slots
-    scores: Vector
-    raw: Vector
-    lost: Vector
 
 
 @dataclass
@@ -161,6 +84,7 @@ class Searching:
         self._shard = shard
         self._lexical = lexical
         self._dense = dense
+        self._showing = Showing(index, shard)
         self._weights = FusionWeights()
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
@@ -194,7 +118,7 @@ class Searching:
             lexical = self._less_left_out(asked, lexical, slots)
             found = self._scored(asked, slots)
             stages.done("resolve")
-            hits = self._hits(asked, path, found, lexical)
+            hits = self._showing.hits(asked, path, found, lexical, self._weights)
         stages.done("fuse")
         return Found(hits, asked.path, asked.epoch, stages.seconds, vectors)
 
@@ -232,7 +156,7 @@ class Searching:
         vectors: Sequence[QueryVector],
         codebooks: Codebooks,
         allowed: BitMap | None,
-    ) -> _Asked:
+    ) -> Asked:
         scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
         arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
@@ -242,12 +166,12 @@ class Searching:
         learned = serving.learned if serving and serving.epoch == epoch else None
         rows = alternatives(arrays.weights, [v.role for v in vectors])
         directions = rows @ np.stack([v.vector for v in vectors]) / np.abs(rows).sum(axis=1, keepdims=True)
-        return _Asked(
+        return Asked(
             query=query,
             vectors=vectors,
             arrays=arrays,
             alternatives=[
-                _Alternative(arrays._replace(weights=row), direction, learned and learned(direction))
+                Alternative(arrays._replace(weights=row), direction, learned and learned(direction))
                 for row, direction in zip(rows, directions, strict=True)
             ],
             allowed=allowed,
@@ -297,7 +221,7 @@ class Searching:
         slots, scores = self._lexical.search(text, self._shortlist(query), allowed=allowed)
         return RankedList("lexical", slots, scores)
 
-    def _less_left_out(self, asked: _Asked, found: RankedList, candidates: Slots) -> RankedList:
+    def _less_left_out(self, asked: Asked, found: RankedList, candidates: Slots) -> RankedList:
         """Less what the words of `not` parts score: who has them all loses what words can bring."""
         left_out = [part for part in asked.query.parts if part.role == "not" and part.text and part.weight]
         if not left_out or not len(candidates) or asked.query.mode not in ("auto", "lexical"):
@@ -312,7 +236,7 @@ class Searching:
         slots = np.array([slot for slot, _ in best_first], dtype=np.int64)
         return RankedList("lexical", slots, np.array([score for _, score in best_first], dtype=np.float32))
 
-    def _by_vectors(self, asked: _Asked, path: GenerativePath | None) -> Slots:
+    def _by_vectors(self, asked: Asked, path: GenerativePath | None) -> Slots:
         if asked.path == "lexical":
             return _NO_SLOTS
         few = asked.allowed is not None and len(asked.allowed) <= self._exact_up_to
@@ -331,7 +255,7 @@ class Searching:
             return self._made_sure(asked, path, allowed, generated)
         return np.unique(np.concatenate([near if joins else _NO_SLOTS, *(each.slots for each in generated)]))
 
-    def _exact(self, asked: _Asked) -> Slots:
+    def _exact(self, asked: Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through, by each alternative."""
         among = None if asked.allowed is None else in_numbers(asked.allowed)
         most = self._shortlist(asked.query)
@@ -341,7 +265,7 @@ class Searching:
             found.append(slots if len(slots) <= most else slots[np.argpartition(-scores, most)[:most]])
         return np.unique(np.concatenate(found))
 
-    def _near(self, asked: _Asked, allowed: NDArray[np.bool_] | None) -> Slots | None:
+    def _near(self, asked: Asked, allowed: NDArray[np.bool_] | None) -> Slots | None:
         """What the graph finds near the direction of each alternative; None while it cannot answer."""
         most = self._shortlist(asked.query)
         near = [self._dense.search(each.direction, most, allowed=allowed) for each in asked.alternatives]
@@ -350,8 +274,8 @@ class Searching:
 
     def _opened(
         self,
-        asked: _Asked,
-        alternative: _Alternative,
+        asked: Asked,
+        alternative: Alternative,
         path: GenerativePath,
         allowed: NDArray[np.bool_] | None,
         *,
@@ -375,7 +299,7 @@ class Searching:
 
     def _made_sure(
         self,
-        asked: _Asked,
+        asked: Asked,
         path: GenerativePath,
         allowed: NDArray[np.bool_] | None,
         generated: Sequence[Generated],
@@ -393,7 +317,7 @@ class Searching:
         near = self._near(asked, allowed) if is_low else None
         return np.unique(np.concatenate(slots if near is None else [*slots, near]))
 
-    def _margin(self, alternative: _Alternative, opened: Sequence[Generated]) -> float:
+    def _margin(self, alternative: Alternative, opened: Sequence[Generated]) -> float:
         """By how much the worst of the best hits is nearer to the query than the best leaf that is not opened."""
         if opened[-1].unopened == -np.inf:
             return np.inf
@@ -402,7 +326,7 @@ class Searching:
         products = self._index.fused(best) @ alternative.direction
         return float(products.min()) - opened[-1].unopened if len(best) else -np.inf
 
-    def _scored(self, asked: _Asked, slots: Slots) -> _Candidates:
+    def _scored(self, asked: Asked, slots: Slots) -> Candidates:
         """Exact scores of what any path found; documents that are gone by now are left out."""
         parts = self._index.parts(asked.arrays, slots)
         there = ~np.isnan(parts).any(axis=0)
@@ -413,9 +337,9 @@ class Searching:
             best = np.argsort(-joint, kind="stable")[: self._settings.shortlist]
             parts[:, best] = self._by_raw(asked, slots[best], parts[:, best], calibration)
         scores = asked.wanted(parts)
-        return _Candidates(slots, scores, scores - joint, asked.lost(parts))
+        return Candidates(slots, scores, scores - joint, asked.lost(parts))
 
-    def _by_raw(self, asked: _Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
+    def _by_raw(self, asked: Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
         """The parts (p, n) with pictures compared with pictures by raw features, in place of the joint part."""
         exact = parts.copy()
         for number, vector in enumerate(asked.vectors):
@@ -432,112 +356,8 @@ class Searching:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
         return max((float(row.astype(np.float32) @ raw) for row in rows), default=None)
 
-    def _hits(
-        self, asked: _Asked, path: GenerativePath | None, found: _Candidates, lexical: RankedList
-    ) -> list[Hit]:
-        """The best by what all paths say together, less what `not` takes away.
-
-        That is not fused: a fusion makes little of differences far from the top, and with them of the penalty.
-        """
-        order = np.argsort(-found.scores, kind="stable")
-        near = RankedList(asked.path, found.slots[order], found.scores[order])
-        fused = fuse(
-            [lexical] if asked.path == "lexical" else [lexical, near], self._weights, len(found.slots)
-        )
-        raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
-        scores = fused.scores - [lost.get(slot, 0.0) for slot in fused.slots.tolist()]
-        shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
-        probabilities = self._probabilities(
-            asked, path, np.array([document.slot for document in shown], dtype=np.int64)
-        )
-        stored = self._shard.documents_named([document.document_id for document in shown])
-        rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
-        return [
-            self._hit(
-                asked,
-                document,
-                position=position,
-                parts=_parts(
-                    fused,
-                    rows[document.slot],
-                    asked.path,
-                    raw=raw.get(document.slot, 0.0),
-                    lost=lost.get(document.slot, 0.0),
-                ),
-                probability=probability,
-                stored=content,
-            )
-            for position, (document, probability, content) in enumerate(
-                zip(shown, probabilities, stored, strict=True), start=1
-            )
-        ]
-
-    def _probabilities(
-        self, asked: _Asked, path: GenerativePath | None, slots: Slots
-    ) -> Sequence[Probability | None]:
-        """What the model says of the hits; of several alternatives, the one that says most."""
-        if path is None:
-            return [None] * len(slots)
-        rows = self._index.rows_arrays
-        said = [
-            path.probabilities(rows, each.arrays, each.direction, slots, learned=each.learned)
-            for each in asked.alternatives
-        ]
-        return [max(filter(None, of_hit), key=_product, default=None) for of_hit in zip(*said, strict=True)]
-
-    def _hit(
-        self,
-        asked: _Asked,
-        document: ScoredDocument,
-        *,
-        position: int,
-        parts: dict[str, float],
-        probability: Probability | None,
-        stored: StoredDocument | None,
-    ) -> Hit:
-        packed = self._index.id_of(document.slot, asked.epoch)
-        explain = asked.query.explain
-        return Hit(
-            document_id=document.document_id,
-            semantic_id=None if packed is None else str(SemanticId.unpacked(packed)),
-            score=sum(parts.values()),
-            position=position,
-            probability=None if probability is None else probability.product,
-            parts=parts if explain else None,
-            levels=_levels(probability) if explain and probability else None,
-            title=stored.title if stored else None,
-            fields=(stored.fields or None) if stored else None,
-            tags=(list(stored.tags) or None) if stored else None,
-            image=stored.image if stored else None,
-        )
-
 
 def _words(query: Query) -> str:
     """The texts of a query that are asked for."""
     wanted = (part for part in query.parts if part.weight > 0 and part.role != "not")
     return " ".join(part.text for part in wanted if part.text is not None)
-
-
-def _by_slot(found: _Candidates, values: Vector, asked: _Asked) -> dict[int, float]:
-    """Values of candidates by slot; none where vectors do not count."""
-    counts = asked.path != "lexical" and values.any()
-    return dict(zip(found.slots.tolist(), values.tolist(), strict=True)) if counts else {}
-
-
-def _parts(fused: Fused, row: int, path: Path, *, raw: float, lost: float) -> dict[str, float]:
-    """What each path gave to a document; raw features and what `not` takes away have parts of their own."""
-    parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
-    if raw:
-        parts[path] = parts.get(path, 0.0) - raw
-        parts["raw"] = raw
-    if lost:
-        parts["not"] = -lost
-    return parts
-
-
-def _product(probability: Probability) -> float:
-    return probability.product
-
-
-def _levels(probability: Probability) -> list[float]:
-    return [probability.category, probability.subcategory, probability.leaf, probability.share]

@@ -22,7 +22,8 @@ from models.decoder.network import DecoderNetwork, to_onnx
 from models.decoder.pairs import Sample
 from models.decoder.training import DistillationOptions, distil
 from models.encoders.base import unit_rows
-from state.centroid_tree import CentroidTree, Learned
+from state.centroid_tree import CentroidTree
+from state.routing import Learned
 from streams.semantic_id import Leaf
 
 TREES = ((2_048, 256), (31_250, 512))  # leaves and numbers of a vector: 64 thousand documents, and a million

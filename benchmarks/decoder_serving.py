@@ -16,9 +16,9 @@ from benchmarks.tables import markdown
 from benchmarks.timing import Timing, in_turns
 from models.decoder.decoder import Decoder
 from models.decoder.levels import LEVELS, Floats
-from state.centroid_tree import Learned
 from state.dense import DenseIndex
 from state.live_index import LiveDocument, LiveIndex
+from state.routing import Learned
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.semantic_id import INSTANCE_BITS, LEVEL_SIZES
 from streams.settings import SearchSettings

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from agents.asked import QueryVector
 from agents.assignment_log import read_log_record
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
@@ -25,7 +26,7 @@ from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.searcher import REPAIRS_PER_RECORD
-from agents.searching import Found, QueryVector, Searching
+from agents.searching import Found, Searching
 from agents.sensors import Sensor
 from agents.trees import IndexTrees
 from models.codebooks import Codebook, LeafChange

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.archives import Archive
-from state.centroid_tree import BEAM, LEAF_SIZES, LEVEL_SHIFTS, CentroidTree, Learned, Routed, split_codes
-from state.compiled import Scalar, compiled, observe
-from state.lists import COUNT_BITS, COUNT_MASK, Arrays, Lists, append, find, grown, has_room, remove_at
+from state.centroid_tree import BEAM, LEAF_SIZES, LEVEL_SHIFTS, CentroidTree, Routed, split_codes
+from state.leaf_members import choose_second, post, scan, share_in_leaf, take_out
+from state.lists import COUNT_MASK, Lists, grown
 from state.readers import Readers, Retired
+from state.routing import Learned
 from state.trie import LiveTrie
-from state.vector_rows import QueryArrays, RowArrays, in_whole_numbers, padded, product, score_slots
+from state.vector_rows import QueryArrays, RowArrays, in_whole_numbers, padded
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -29,8 +30,6 @@ Mask = NDArray[np.bool_]
 
 NEIGHBOURS = 32
 """A document's second leaf is one of so many nearest to its first."""
-ORTHOGONALITY = np.float32(1.0)
-"""Weight (lambda) of the residual's parallel part in the choice of the second leaf."""
 _NONE = -1
 _AT_ONCE = 4_096
 
@@ -277,7 +276,7 @@ class GenerativePath:
         postings = self._postings.arrays
         seen = self._seen()
         slots, scores = np.empty(shortlist, dtype=np.int64), np.empty(shortlist, dtype=np.float32)
-        found, scored, opened = _scan(
+        found, scored, opened = scan(
             postings.extents, postings.pool, routed.numbers[0, skip:], min(there, leaves), rows, query,
             _ALL if allowed is None else allowed, seen, members, slots, scores,
         )  # fmt: skip
@@ -300,7 +299,7 @@ class GenerativePath:
         leaves = np.where(numbers >= 0, self.tree.codes(numbers), 0)
         logs = self.tree.log_probabilities(direction, leaves, among=self.live, learned=learned)
         postings, shares = self._postings.arrays, np.empty(len(slots), dtype=np.float32)
-        _share(postings.extents, postings.pool, self._first, numbers, slots, rows, query, shares)
+        share_in_leaf(postings.extents, postings.pool, self._first, numbers, slots, rows, query, shares)
         levels = np.column_stack([np.exp(logs), shares]).astype(np.float64).tolist()
         return [
             Probability(*of_hit) if number >= 0 else None
@@ -343,7 +342,7 @@ class GenerativePath:
         whole, steps = in_whole_numbers(wide)
         leaves = self.tree.arrays.leaves
         seconds = np.empty(len(numbers), dtype=np.int64)
-        _choose_second(
+        choose_second(
             leaves.centroids, leaves.steps, leaves.biases, numbers, self._neighbours, self._products, wide, whole,
             steps, seconds,
         )  # fmt: skip
@@ -378,7 +377,7 @@ class GenerativePath:
             self._postings.make_room(lists=len(self._sizes), steps=4)
             left = 2 * (len(slots) - done)
             came, old = np.empty(left, dtype=np.int64), np.empty((left, 2), dtype=np.int64)
-            done, came_in, count = _post(
+            done, came_in, count = post(
                 self._postings.arrays, slots, firsts, seconds, self._first, self._second, self._sizes,
                 came, old, done,
             )  # fmt: skip
@@ -394,7 +393,7 @@ class GenerativePath:
             held = self._second if entry & 1 else self._first
             if held[entry >> 1] != number:
                 self._postings.make_room(lists=len(self._sizes))
-                _take_out(self._postings.arrays, number, entry)
+                take_out(self._postings.arrays, number, entry)
         for number in np.unique(postings[:, 0]).tolist():
             self._forget_if_empty(number)
 
@@ -435,203 +434,3 @@ class GenerativePath:
 
 _ALL: Mask = np.zeros(0, dtype=np.bool_)
 _SHIFTS = (LEVEL_SHIFTS[0], LEVEL_SHIFTS[1], LEVEL_SHIFTS[2])
-
-
-@compiled
-def _choose_second(
-    centroids: NDArray[np.int8],
-    centroid_steps: Floats,
-    biases: Floats,
-    numbers: Numbers,
-    neighbours: NDArray[np.int32],
-    products: Floats,
-    vectors: Floats,
-    whole: NDArray[np.int16],
-    steps: Floats,
-    seconds: Numbers,
-) -> None:
-    """The neighbour c' of the first leaf c with the least |x-c'|^2 + lambda ((x-c)(x-c'))^2 / |x-c|^2."""
-    for i in range(len(numbers)):
-        own = numbers[i]
-        square = np.float32(0.0)
-        for j in range(vectors.shape[1]):
-            square += vectors[i, j] * vectors[i, j]
-        to_own = centroid_steps[own] * steps[i] * np.float32(product(centroids, own, whole, i))
-        residual = max(square - 2 * to_own + 2 * biases[own], np.float32(1e-9))
-        best, seconds[i] = np.float32(np.inf), -1
-        for j in range(neighbours.shape[1]):
-            other = np.int64(neighbours[own, j])
-            if other < 0:
-                break
-            to_other = centroid_steps[other] * steps[i] * np.float32(product(centroids, other, whole, i))
-            parallel = square - to_other - to_own + products[own, j]
-            loss = square - 2 * to_other + 2 * biases[other] + ORTHOGONALITY * parallel * parallel / residual
-            if loss < best:
-                best, seconds[i] = loss, other
-
-
-@compiled
-def _post(
-    postings: Arrays,
-    slots: Numbers,
-    firsts: Numbers,
-    seconds: Numbers,
-    first: NDArray[np.int32],
-    second: NDArray[np.int32],
-    sizes: Numbers,
-    came: Numbers,
-    leaving: NDArray[np.int64],
-    start: Scalar,
-) -> tuple[Scalar, Scalar, Scalar]:
-    """Post slots where they belong, while there is room.
-
-    Returns where it stopped, how many lists got a first entry (`came`), and how many old postings are to be
-    taken out (`leaving`, as list and entry).
-    """
-    came_in, left = 0, 0
-    for i in range(start, len(slots)):
-        if not has_room(postings, 2):
-            return i, came_in, left
-        slot = slots[i]
-        for copy in range(2):
-            new = firsts[i] if copy == 0 else seconds[i]
-            old = np.int64(first[slot]) if copy == 0 else np.int64(second[slot])
-            if new == old:
-                continue
-            entry = slot << 1 | copy
-            if new >= 0 and (old < 0 or find(postings, new, entry, 0) < 0):
-                if postings.extents[new] & COUNT_MASK == 0:
-                    came[came_in] = new
-                    came_in += 1
-                append(postings, new, entry)
-            if old >= 0:
-                leaving[left, 0], leaving[left, 1] = old, entry
-                left += 1
-            if copy == 0:
-                first[slot] = new
-                if new >= 0:
-                    sizes[new] += 1
-                if old >= 0:
-                    sizes[old] -= 1
-            else:
-                second[slot] = new
-    return len(slots), came_in, left
-
-
-@compiled
-def _take_out(postings: Arrays, number: Scalar, entry: Scalar) -> None:
-    position = find(postings, number, entry, 0)
-    if position >= 0:
-        remove_at(postings, number, position)
-
-
-@compiled
-def _scan(
-    extents: Numbers,
-    pool: Numbers,
-    numbers: Numbers,
-    leaves: Scalar,
-    rows: RowArrays,
-    query: QueryArrays,
-    allowed: Mask,
-    seen: NDArray[np.uint8],
-    members: Scalar,
-    slots: Numbers,
-    scores: Floats,
-) -> tuple[Scalar, Scalar, Scalar]:
-    """Score the documents of leaves into a heap of the best: (how many are in it, documents, leaves)."""
-    members_found, opened = 0, 0
-    held, total = np.empty(leaves, dtype=np.int64), 0
-    for i in range(leaves):
-        held[i] = observe(extents, numbers[i]) if numbers[i] < len(extents) else np.int64(0)
-        total += held[i] & COUNT_MASK
-    waiting = np.empty(total, dtype=np.int64)
-    while opened < leaves and members_found < members:
-        offset = held[opened] >> COUNT_BITS
-        for i in range(offset, offset + (held[opened] & COUNT_MASK)):
-            slot = pool[i] >> 1
-            if slot >= 8 * len(seen) or seen[slot >> 3] >> (slot & 7) & 1:
-                continue
-            seen[slot >> 3] |= np.uint8(1 << (slot & 7))
-            if len(allowed) == 0 or (slot < len(allowed) and allowed[slot]):
-                waiting[members_found] = slot
-                members_found += 1
-        opened += 1
-    seen[:] = 0
-    # All at once: a call for each leaf would cost as much as its documents.
-    values = np.empty(members_found, dtype=np.float32)
-    score_slots(rows, query, waiting, values, members_found)
-    found, scored = 0, 0
-    for i in range(members_found):
-        if not np.isnan(values[i]):
-            scored += 1
-            if found < len(slots) or values[i] > scores[0]:
-                found = keep_best(slots, scores, found, waiting[i], values[i])
-    return found, scored, opened
-
-
-@compiled
-def _share(
-    extents: Numbers,
-    pool: Numbers,
-    first: NDArray[np.int32],
-    numbers: Numbers,
-    slots: Numbers,
-    rows: RowArrays,
-    query: QueryArrays,
-    shares: Floats,
-) -> None:
-    """Softmax of the scores of those whose id is in leaf `numbers[i]`, at `slots[i]`, into `shares`."""
-    for i in range(len(slots)):
-        shares[i] = 0.0
-        held = np.int64(0)
-        if 0 <= numbers[i] < len(extents):
-            held = observe(extents, numbers[i])
-        offset, count = held >> COUNT_BITS, 0
-        members = np.empty(held & COUNT_MASK, dtype=np.int64)
-        for j in range(offset, offset + len(members)):
-            slot = pool[j] >> 1
-            if pool[j] & 1 == 0 and slot < len(first) and first[slot] == numbers[i]:
-                members[count] = slot
-                count += 1
-        scores = np.empty(count, dtype=np.float32)
-        score_slots(rows, query, members, scores, count)
-        best = np.float32(-np.inf)
-        for j in range(count):
-            if not np.isnan(scores[j]):
-                best = max(best, scores[j])
-        total = np.float32(0.0)
-        for j in range(count):
-            weight = np.float32(0.0) if np.isnan(scores[j]) else np.exp(scores[j] - best)
-            total += weight
-            if members[j] == slots[i]:
-                shares[i] = weight
-        if total > 0:
-            shares[i] /= total
-
-
-@compiled
-def keep_best(slots: Numbers, scores: Floats, found: Scalar, slot: Scalar, score: Scalar) -> Scalar:
-    """Put into a heap whose first is the worst, in place of it when full; returns how many are in it."""
-    if found == len(slots):
-        if score <= scores[0]:
-            return found
-        at = 0
-        while True:
-            child = 2 * at + 1
-            if child >= found:
-                break
-            if child + 1 < found and scores[child + 1] < scores[child]:
-                child += 1
-            if scores[child] >= score:
-                break
-            slots[at], scores[at] = slots[child], scores[child]
-            at = child
-        slots[at], scores[at] = slot, score
-        return found
-    at = found
-    while at > 0 and scores[(at - 1) // 2] > score:
-        slots[at], scores[at] = slots[(at - 1) // 2], scores[(at - 1) // 2]
-        at = (at - 1) // 2
-    slots[at], scores[at] = slot, score
-    return found + 1

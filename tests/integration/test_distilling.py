@@ -16,10 +16,10 @@ from models.bundles import Bundle, Manifest
 from models.codebooks import Codebook, fit_codebook
 from models.encoders.base import TextPart
 from models.encoders.hash import HashEncoder
-from state.centroid_tree import Learned
 from state.live_documents import fill
 from state.live_index import LiveIndex
 from state.records import LogRecord
+from state.routing import Learned
 from state.shard import Shard
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.events.assignments import Assignment, EpochId, StampedVector

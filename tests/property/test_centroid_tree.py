@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from models.decoder.decoder import Nodes
 from models.decoder.scores import path_log_probabilities
-from state.centroid_tree import LEVEL_SHIFTS, CentroidTree, Learned
+from state.centroid_tree import LEVEL_SHIFTS, CentroidTree
+from state.routing import Learned
 from streams.semantic_id import Leaf
 
 DIMENSION = 3

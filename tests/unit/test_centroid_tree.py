@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from state.centroid_tree import LEVEL_SHIFTS, CentroidTree, Learned, split_codes
+from state.centroid_tree import LEVEL_SHIFTS, CentroidTree, split_codes
+from state.routing import Learned
 from streams.semantic_id import Leaf
 
 NORTH, EAST = np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32)

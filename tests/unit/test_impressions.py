@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.asked import QueryVector
 from agents.impressions import KEY_FILE, Impressions
-from agents.searching import QueryVector
 from streams.events.impressions import Impression
 from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings

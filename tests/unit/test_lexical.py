@@ -269,6 +269,23 @@ def test_text_that_waits_is_limited(folder, monkeypatch):
     index.close()
 
 
+def test_a_word_that_very_many_documents_have_counts_only_where_there_is_no_other(index, monkeypatch):
+    monkeypatch.setattr(lexical_store, "_COMMON_DOCUMENTS", 10)
+    documents = [
+        LexicalDocument(f"d{n}", n, title="the lamp" if n == 7 else "the thing", language="en")
+        for n in range(40)
+    ]
+    put(index, *documents)
+    assert index.flush(timeout_s=30)
+    slots, scores = index.search("the lamp", 50, language="en")
+    assert slots.tolist() == [7]
+    assert index.search("lamp", 50, language="en")[1] == scores
+    assert len(index.search("the", 50, language="en")[0]) == 40
+    assert len(index.search("the thing", 50, language="en")[0]) == 40
+    allowed = BitMap([7, 8])
+    assert index.search("the lamp", 50, language="en", allowed=allowed)[0].tolist()[0] == 7
+
+
 def test_a_query_of_thousands_of_words_is_answered_by_its_rarest(index):
     common = [f"common{i}" for i in range(100)]
     put(

@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from agents.asked import QueryVector, Serving
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
-from agents.searching import QueryVector, Searching, Serving
+from agents.searching import Searching
 from models.decoder.decoder import NETWORK_FILE, Decoder, Nodes
 from models.encoders.base import Calibration
 from models.encoders.hash import HashEncoder

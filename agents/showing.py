@@ -1,0 +1,130 @@
+"""From what the paths of a search found to the hits of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.asked import Asked, Candidates, Slots, Vector
+from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
+from state.generative import GenerativePath, Probability
+from state.live_index import LiveIndex, ScoredDocument
+from state.shard import Shard, StoredDocument
+from streams.events.queries import Hit
+from streams.semantic_id import SemanticId
+
+
+class Showing:
+    """Fuses candidates of one live index and reads what is shown of the best. Inside of `LiveIndex.reading`."""
+
+    def __init__(self, index: LiveIndex, shard: Shard) -> None:
+        self._index = index
+        self._shard = shard
+
+    def hits(
+        self,
+        asked: Asked,
+        path: GenerativePath | None,
+        found: Candidates,
+        lexical: RankedList,
+        weights: FusionWeights,
+    ) -> list[Hit]:
+        """The best by what all paths say together, less what `not` takes away.
+
+        That is not fused: a fusion makes little of differences far from the top, and with them of the penalty.
+        """
+        order = np.argsort(-found.scores, kind="stable")
+        near = RankedList(asked.path, found.slots[order], found.scores[order])
+        fused = fuse([lexical] if asked.path == "lexical" else [lexical, near], weights, len(found.slots))
+        raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
+        scores = fused.scores - [lost.get(slot, 0.0) for slot in fused.slots.tolist()]
+        shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
+        probabilities = self._probabilities(
+            asked, path, np.array([document.slot for document in shown], dtype=np.int64)
+        )
+        stored = self._shard.documents_named([document.document_id for document in shown])
+        rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
+        return [
+            self._hit(
+                asked,
+                document,
+                position=position,
+                parts=_parts(
+                    fused,
+                    rows[document.slot],
+                    asked.path,
+                    raw=raw.get(document.slot, 0.0),
+                    lost=lost.get(document.slot, 0.0),
+                ),
+                probability=probability,
+                stored=content,
+            )
+            for position, (document, probability, content) in enumerate(
+                zip(shown, probabilities, stored, strict=True), start=1
+            )
+        ]
+
+    def _probabilities(
+        self, asked: Asked, path: GenerativePath | None, slots: Slots
+    ) -> Sequence[Probability | None]:
+        """What the model says of the hits; of several alternatives, the one that says most."""
+        if path is None:
+            return [None] * len(slots)
+        rows = self._index.rows_arrays
+        said = [
+            path.probabilities(rows, each.arrays, each.direction, slots, learned=each.learned)
+            for each in asked.alternatives
+        ]
+        return [max(filter(None, of_hit), key=_product, default=None) for of_hit in zip(*said, strict=True)]
+
+    def _hit(
+        self,
+        asked: Asked,
+        document: ScoredDocument,
+        *,
+        position: int,
+        parts: dict[str, float],
+        probability: Probability | None,
+        stored: StoredDocument | None,
+    ) -> Hit:
+        packed = self._index.id_of(document.slot, asked.epoch)
+        explain = asked.query.explain
+        return Hit(
+            document_id=document.document_id,
+            semantic_id=None if packed is None else str(SemanticId.unpacked(packed)),
+            score=sum(parts.values()),
+            position=position,
+            probability=None if probability is None else probability.product,
+            parts=parts if explain else None,
+            levels=_levels(probability) if explain and probability else None,
+            title=stored.title if stored else None,
+            fields=(stored.fields or None) if stored else None,
+            tags=(list(stored.tags) or None) if stored else None,
+            image=stored.image if stored else None,
+        )
+
+
+def _by_slot(found: Candidates, values: Vector, asked: Asked) -> dict[int, float]:
+    """Values of candidates by slot; none where vectors do not count."""
+    counts = asked.path != "lexical" and values.any()
+    return dict(zip(found.slots.tolist(), values.tolist(), strict=True)) if counts else {}
+
+
+def _parts(fused: Fused, row: int, path: Path, *, raw: float, lost: float) -> dict[str, float]:
+    """What each path gave to a document; raw features and what `not` takes away have parts of their own."""
+    parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
+    if raw:
+        parts[path] = parts.get(path, 0.0) - raw
+        parts["raw"] = raw
+    if lost:
+        parts["not"] = -lost
+    return parts
+
+
+def _product(probability: Probability) -> float:
+    return probability.product
+
+
+def _levels(probability: Probability) -> list[float]:
+    return [probability.category, probability.subcategory, probability.leaf, probability.share]
