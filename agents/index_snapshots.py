@@ -10,6 +10,7 @@ import structlog
 
 from agents.assignment_log import read_log_record
 from agents.dense_path import DenseFeed
+from agents.lexical_path import LexicalPath
 from state.archives import check_archive
 from state.live_documents import live_changes
 from state.live_index import LiveIndex
@@ -22,17 +23,17 @@ from streams.settings import Settings
 log = structlog.get_logger()
 
 _FILE = "index.npz"
-_IDENTITIES = "identities"
-_WORTH_IT = 0.02
+_IDENTITIES, _SOURCES = "identities", "sources"
+_WORTH_IT = 0.05
 """A snapshot is due when so much of the log, against the number of documents, came since the last one."""
-_PATIENCE = 12
+_PATIENCE = 30
 """And after so many times the usual pause for less."""
 
 Positions = Mapping[int, int]
 
 
 class IndexSnapshots:
-    """Writes and reads the snapshots of one live index, with what the dense path knows of its contents."""
+    """Writes and reads the snapshots of one live index, with what the other paths know of its contents."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class IndexSnapshots:
         *,
         index: LiveIndex,
         dense: DenseFeed,
+        lexical: LexicalPath,
         cluster: str,
         stamp: str,
     ) -> None:
@@ -50,6 +52,7 @@ class IndexSnapshots:
         self._trusted_s = settings.retention.tombstones_h * 3_600
         self._index = index
         self._dense = dense
+        self._lexical = lexical
         self._cluster = cluster
         self._stamp = stamp
         self._saved_at, self._saved = time.monotonic(), 0
@@ -70,7 +73,9 @@ class IndexSnapshots:
         if note is None or reason:
             log.info("the index is filled from the shard", reason=reason)
             return False
-        self._dense.identified(read_live(self._path, self._index)[_IDENTITIES])
+        more = read_live(self._path, self._index)
+        self._dense.identified(more[_IDENTITIES])
+        self._lexical.begin_with(more[_SOURCES])
         self._saved = sum(note.positions.values())
         later = sum(self._read(partition, note.positions, end) for partition, end in reached.items())
         seconds = round(time.perf_counter() - started, 3)
@@ -90,7 +95,7 @@ class IndexSnapshots:
         started = time.perf_counter()
         # In this order: what comes in between is applied again, and compared with older identities.
         reached = dict(positions())
-        more = {_IDENTITIES: self._dense.identities()}
+        more = {_IDENTITIES: self._dense.identities(), _SOURCES: self._lexical.sources()}
         note = LiveNote(
             stamp=self._stamp,
             cluster=self._cluster,

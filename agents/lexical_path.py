@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from agents.assignment_log import read_log_record
 from state.lexical import LexicalChange, LexicalDocument, LexicalIndex, LexicalRemoval
@@ -40,7 +41,7 @@ class LexicalPath:
         self._shard = shard
         self.index = LexicalIndex(folder)
         self._sources = np.full(1_024, _UNKNOWN, dtype=np.int64)
-        """By slot, where the event stands that its words were read from, since the start of this process."""
+        """By slot, where the event stands that its words were read from, as far as this process knows."""
 
     @property
     def failure(self) -> Exception | None:
@@ -63,22 +64,31 @@ class LexicalPath:
         seconds = round(time.perf_counter() - started, 3)
         log.info("lexical path filled", from_shard=is_new, changes=self.index.behind, seconds=seconds)
 
-    def take(self, records: Sequence[LogRecord]) -> None:
-        """Take in records of the log that the live index has taken in."""
+    def take(self, records: Sequence[LogRecord], *, again: bool = False) -> None:
+        """Take in records of the log that the live index has taken in. again: also words that were read before."""
         positions = {record.partition: record.offset + 1 for record in records}
-        self.index.apply(list(self._changes(records)), positions=positions)
+        self.index.apply(list(self._changes(records, again=again)), positions=positions)
+
+    def sources(self) -> NDArray[np.int64]:
+        """By slot, where the event stands that its words were read from, a copy; for `begin_with`."""
+        return self._sources.copy()
+
+    def begin_with(self, sources: NDArray[np.int64]) -> None:
+        """Before `start`: what `sources` gave when the live index was as it is now, or before."""
+        self._sources = sources
 
     def close(self) -> None:
         self.index.close()
 
-    def _changes(self, records: Sequence[LogRecord]) -> Iterator[LexicalChange]:
+    def _changes(self, records: Sequence[LogRecord], *, again: bool = False) -> Iterator[LexicalChange]:
         for record in records:
             slot = self._live.slot_of(record.key)
             if record.tombstone is not None:
                 yield LexicalRemoval(record.key)
             elif record.assignment is not None and slot is not None:  # else it is removed in this batch
                 given = record.assignment
-                if not self._is_new(slot, given.source):
+                is_new = self._is_new(slot, given.source)
+                if not (is_new or again):
                     continue
                 yield LexicalDocument(
                     record.key,
@@ -121,4 +131,5 @@ class LexicalPath:
         """What was written between its last commit and the end of the work before."""
         topic = self._settings.topic("assignments")
         for batch in read_batches(self._settings, topic=topic, partition=partition, start=start, end=end):
-            self.take([read_log_record(record) for record in batch])
+            # What was read from these may not have been committed.
+            self.take([read_log_record(record) for record in batch], again=True)

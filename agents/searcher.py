@@ -125,6 +125,7 @@ class Searcher:
             self._settings.role_folder(ROLE) / "index",
             index=self._index,
             dense=self._dense,
+            lexical=self._lexical,
             cluster=cluster,
             stamp=description.stamp,
         )

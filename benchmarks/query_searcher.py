@@ -97,7 +97,13 @@ class BareSearcher:
         self.lexical = LexicalPath(settings, folder / "lexical", index=self.index, shard=self.shard)
         self.dense = DenseFeed(settings, folder / "dense", index=self.index, stamp=self._stamp)
         self.snapshots = IndexSnapshots(
-            settings, folder / "index", index=self.index, dense=self.dense, cluster=ROLE, stamp=self._stamp
+            settings,
+            folder / "index",
+            index=self.index,
+            dense=self.dense,
+            lexical=self.lexical,
+            cluster=ROLE,
+            stamp=self._stamp,
         )
         self.searching = Searching(
             settings,

@@ -72,7 +72,7 @@ class IndexSettings(Section):
         default=0.03, gt=0, description="sampled recall may fall by so much before the tree is fitted anew"
     )
     snapshot_every_s: float = Field(
-        default=300.0, gt=0, description="a searcher's index is written to disk, when much has changed"
+        default=120.0, gt=0, description="a searcher's index is written to disk, when much has changed"
     )
     seed: int = 0
     weight_title: float = Field(default=1.0, ge=0)

@@ -10,6 +10,7 @@ import pytest
 
 from agents.dense_path import DenseFeed
 from agents.index_snapshots import IndexSnapshots
+from agents.lexical_path import LexicalPath
 from state.live_documents import live_changes
 from state.live_index import LiveIndex
 from state.records import LogRecord
@@ -30,8 +31,15 @@ class World:
         self.index = LiveIndex(4)
         self.dense = DenseFeed(self.settings, folder / "dense", index=self.index, stamp=stamp)
         self.shard = Shard.open(folder / "replica")
+        self.lexical = LexicalPath(self.settings, folder / "lexical", index=self.index, shard=self.shard)
         self.snapshots = IndexSnapshots(
-            self.settings, folder / "index", index=self.index, dense=self.dense, cluster=cluster, stamp=stamp
+            self.settings,
+            folder / "index",
+            index=self.index,
+            dense=self.dense,
+            lexical=self.lexical,
+            cluster=cluster,
+            stamp=stamp,
         )
 
     def take(self, records: list[LogRecord]) -> None:
@@ -39,8 +47,11 @@ class World:
         changes = list(live_changes(records, stamp=STAMP))
         with self.dense.following(changes):
             self.index.apply(changes)
+        self.lexical.take(records)
 
     def close(self) -> None:
+        self.lexical.index.flush(timeout_s=30.0)
+        self.lexical.close()
         self.dense.close()
         self.shard.close()
 
@@ -59,6 +70,21 @@ def test_an_index_is_read_with_what_the_dense_path_knows(saved: Path) -> None:
     assert world.snapshots.load(world.shard)
     assert sorted(key for _, key in world.index.items()) == sorted(record.key for record in RECORDS)
     assert (world.dense.identities()[: len(RECORDS)] != 0).all()
+    world.close()
+
+
+def test_a_new_epoch_after_a_start_reads_no_word_again(saved: Path) -> None:
+    world = World(saved)
+    assert world.snapshots.load(world.shard)
+    world.lexical.start()
+    assert len(world.lexical.index.search("t7", 5)[0]) == 1
+    before = world.lexical.index._applied
+    records = [
+        assigned(record.key, assignment_of({1: number}, title=f"t{number}"), offset=100 + number)
+        for number, record in enumerate(RECORDS)
+    ]
+    world.take(records)
+    assert world.lexical.index._applied == before
     world.close()
 
 
