@@ -68,6 +68,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             yield arrays
+    except FileNotFoundError as error:
+        raise StateError(f"there is no {path}") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StateError(f"{path} is not whole: {error}") from error
 

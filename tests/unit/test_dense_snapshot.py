@@ -103,7 +103,7 @@ def test_nothing_that_is_live_leaves_nothing_to_answer(tmp_path: Path) -> None:
 
 
 def test_a_missing_snapshot_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=r"no whole dense snapshot at .*dense\.npz"):
+    with pytest.raises(StateError, match=r"there is no .*dense\.npz"):
         load(tmp_path / "dense.npz", {})
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, share: float) -> None:
     at = int(share * len(content))
     content[at : at + 32] = bytes(255 - byte for byte in content[at : at + 32])
     path.write_bytes(content)
-    with pytest.raises(StateError, match="no whole dense snapshot"):
+    with pytest.raises(StateError, match="is not whole"):
         load(path, {})
 
 
@@ -140,7 +140,7 @@ def test_a_snapshot_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dense.npz"
     filled(200).save(path, stamp="s")
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(StateError, match="no whole dense snapshot"):
+    with pytest.raises(StateError, match="is not whole"):
         load(path, {})
 
 
