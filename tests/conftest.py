@@ -17,17 +17,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take longest begins first: it would else run on alone when all others are done."""
-    items.sort(key=_limit_s, reverse=True)
-
-
-def _limit_s(test: pytest.Item) -> float:
-    own = test.get_closest_marker("timeout")
-    return float(own.args[0]) if own is not None else test.get_closest_marker("integration") is not None
-
-
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """One running broker for the whole run. Name topics so that tests do not meet; never stop it."""
