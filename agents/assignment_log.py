@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -12,8 +12,9 @@ from streams.errors import StateError
 from streams.events.assignments import CONTROL_PREFIX, Assignment, EpochComplete, EpochId
 from streams.events.base import SourceAddress
 from streams.headers import DELETED, TYPES, Headers, cloud_event
-from streams.records import Record
+from streams.records import Record, read_batches
 from streams.semantic_id import SemanticId
+from streams.settings import Settings
 
 SOURCE = "trieflow/indexer"
 
@@ -81,6 +82,18 @@ def read_log_record(record: Record) -> LogRecord:
         raise StateError(
             f"the index log is damaged at {record.topic}/{record.partition}/{record.offset}: {error}"
         ) from error
+
+
+def read_log(
+    settings: Settings, *, partition: int, start: int, end: int
+) -> Iterator[tuple[Sequence[Record], list[LogRecord]]]:
+    """The records of [start, end) that still exist, some at a time, as they were written and decoded.
+
+    Raises BrokerError when Kafka does not answer, StateError when one is damaged.
+    """
+    topic = settings.topic("assignments")
+    for batch in read_batches(settings, topic=topic, partition=partition, start=start, end=end):
+        yield batch, [read_log_record(record) for record in batch]
 
 
 def _read_tombstone(record: Record) -> Tombstone:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.assignment_log import read_log_record
+from agents.assignment_log import read_log
 from agents.dense_path import DenseFeed
 from agents.lexical_path import LexicalPath
 from state.archives import check_archive
@@ -17,7 +17,6 @@ from state.live_index import LiveIndex
 from state.live_snapshot import LiveNote, read_live, read_note, write_live
 from state.shard import Shard
 from streams.errors import StateError
-from streams.records import read_batches
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -114,12 +113,9 @@ class IndexSnapshots:
 
     def _read(self, partition: int, positions: Positions, end: int) -> int:
         """Apply what came into the log after the snapshot; how many records."""
-        count, topic, start = 0, self._settings.topic("assignments"), positions.get(partition, 0)
-        if start >= end:
-            return 0
-        for batch in read_batches(self._settings, topic=topic, partition=partition, start=start, end=end):
+        count, start = 0, positions.get(partition, 0)
+        for batch, records in read_log(self._settings, partition=partition, start=start, end=end):
             times = {(record.partition, record.offset): record.timestamp_ms for record in batch}
-            records = [read_log_record(record) for record in batch]
             changes = list(live_changes(records, stamp=self._stamp, timestamps=times))
             self._index.apply(changes)
             self._dense.note(changes)
@@ -135,5 +131,7 @@ class IndexSnapshots:
             return "the snapshot is older than the tombstone retention"
         if any(reached.get(partition, 0) < position for partition, position in note.positions.items()):
             return "the shard is behind the snapshot"
-        check_archive(self._path)
+        check_archive(
+            self._path
+        )  # all of it before the first row is taken: an index half filled is of no use
         return None

@@ -11,13 +11,12 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from agents.assignment_log import read_log_record
+from agents.assignment_log import read_log
 from state.lexical import LexicalChange, LexicalDocument, LexicalIndex, LexicalRemoval
 from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.shard import Shard
 from streams.events.base import SourceAddress
-from streams.records import read_batches
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -129,7 +128,5 @@ class LexicalPath:
 
     def _read(self, partition: int, *, start: int, end: int) -> None:
         """What was written between its last commit and the end of the work before."""
-        topic = self._settings.topic("assignments")
-        for batch in read_batches(self._settings, topic=topic, partition=partition, start=start, end=end):
-            # What was read from these may not have been committed.
-            self.take([read_log_record(record) for record in batch], again=True)
+        for _, records in read_log(self._settings, partition=partition, start=start, end=end):
+            self.take(records, again=True)  # what was read from these may not have been committed

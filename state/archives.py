@@ -85,14 +85,14 @@ def check_archive(path: Path) -> None:
         raise StateError(f"{path} is not whole: {damaged} is damaged")
 
 
-def under(prefix: str, arrays: Archive) -> dict[str, NDArray[Any]]:
-    """The same arrays, their names behind a prefix."""
-    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+def nested(parts: Mapping[str, Archive]) -> dict[str, NDArray[Any]]:
+    """The arrays of several parts, each name behind that of its part."""
+    return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
-def below(prefix: str, arrays: Archive) -> dict[str, NDArray[Any]]:
-    """The arrays whose names begin with the prefix, without it."""
-    return {name[len(prefix) + 1 :]: arrays[name] for name in arrays if name.startswith(f"{prefix}/")}
+def below(part: str, arrays: Archive) -> dict[str, NDArray[Any]]:
+    """The inverse of `nested`, for one part."""
+    return {name[len(part) + 1 :]: arrays[name] for name in arrays if name.startswith(f"{part}/")}
 
 
 def as_array(text: str) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from state.routing import (
     leaf_log_probabilities,
     put_centroids,
     route,
-)  # fmt: skip
+)
 from state.trie import LiveTrie
 from state.vector_rows import in_whole_numbers, padded
 from streams.semantic_id import CATEGORIES, CLUSTER_BITS, CLUSTERS, SUBCATEGORIES, SUBCATEGORY_BITS

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, below, under
+from state.archives import Archive, below, nested
 from state.bitmaps import bitmap_of_slots
 from state.texts import NOT_FOUND, Texts
 from streams.events.assignments import Modality
@@ -100,9 +100,9 @@ class DocumentTable:
     def dump(self) -> dict[str, NDArray[Any]]:
         """All of it as arrays of their own."""
         end = self._end
+        ids = {str(epoch): ids[:end].copy() for epoch, ids in self._ids.items()}
         return {
-            **under("texts", self._texts.dump()),
-            **under("ids", {str(epoch): ids[:end].copy() for epoch, ids in self._ids.items()}),
+            **nested({"texts": self._texts.dump(), "ids": ids}),
             "modality": self.modality[:end].copy(),
             "arrived_at": self.arrived_at[:end].copy(),
             "published_at": self.published_at[:end].copy(),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, as_array, as_text, below, under
+from state.archives import Archive, as_array, as_text, below, nested
 from state.compiled import compiled
 from state.slot_column import LayeredColumn, Numbers, Test
 from state.value_test import ValueTest
@@ -64,11 +64,9 @@ class FieldNumbers:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
-        held = {**under("floats", self._floats.dump()), **under("longs", self._longs.dump())}
-        return {
-            **held,
-            "huge": as_array(json.dumps([[slot, *values] for slot, values in self._huge.items()])),
-        }
+        huge = [[slot, *values] for slot, values in self._huge.items()]
+        parts = nested({"floats": self._floats.dump(), "longs": self._longs.dump()})
+        return {**parts, "huge": as_array(json.dumps(huge))}
 
     @classmethod
     def restored(cls, arrays: Archive) -> FieldNumbers:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, below, under
+from state.archives import Archive, below, nested
 from state.compiled import compiled
 from state.slot_column import LayeredColumn, Numbers
 from state.texts import NOT_FOUND, Texts
@@ -71,8 +71,8 @@ class FieldTexts:
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
         coded = self._coded
-        uses = {"uses": np.array(self._uses, dtype=np.int32)}
-        return {**under("texts", coded.texts.dump()), **under("numbers", coded.numbers.dump()), **uses}
+        parts = nested({"texts": coded.texts.dump(), "numbers": coded.numbers.dump()})
+        return {**parts, "uses": np.array(self._uses, dtype=np.int32)}
 
     @classmethod
     def restored(cls, arrays: Archive) -> FieldTexts:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, as_array, as_text, below, under
+from state.archives import Archive, as_array, as_text, below, nested
 from state.bitmaps import slots_of
 from state.field_numbers import FieldNumbers
 from state.field_texts import FieldTexts
@@ -70,8 +70,7 @@ class FieldValues:
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
         booleans = {str(int(value)): slots_of(slots) for value, slots in self._booleans.items()}
-        held = {**under("numbers", self._numbers.dump()), **under("texts", self._texts.dump())}
-        return {**held, **under("booleans", booleans)}
+        return nested({"numbers": self._numbers.dump(), "texts": self._texts.dump(), "booleans": booleans})
 
     @classmethod
     def restored(cls, arrays: Archive) -> FieldValues:
@@ -128,11 +127,9 @@ class FieldTable:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
-        fields = list(self._fields.items())
-        dumps = [under(str(place), values.dump()) for place, (_, values) in enumerate(fields)]
-        held = {name: each for of_field in dumps for name, each in of_field.items()}
-        names = as_array(json.dumps([name for name, _ in fields]))
-        return {"names": names, **under("held", self._held.dump()), **held}
+        fields = dict(self._fields)
+        dumps = {str(place): values.dump() for place, values in enumerate(fields.values())}
+        return {"names": as_array(json.dumps(list(fields))), **nested({"held": self._held.dump(), **dumps})}
 
     @classmethod
     def restored(cls, arrays: Archive) -> FieldTable:

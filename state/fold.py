@@ -16,6 +16,7 @@ from state import rows
 from state.columns import COLUMN_NAMES, ColumnName, Columns, Mutations
 from state.records import EpochCode, LogRecord
 from state.rows import StoredDocument, StoredIds
+from streams.events.assignments import Assignment
 from streams.events.base import SourceAddress
 from streams.semantic_id import INSTANCE_BITS, INSTANCES, LEVEL_SIZES
 
@@ -38,35 +39,14 @@ class Fold:
         self._nodes: dict[_NodeName, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self._documents = 0
 
-    def read_ahead(self, records: Sequence[LogRecord]) -> None:
-        """Read together what `apply` will look at, row by row of each record: a read costs more than a row."""
-        olds = self._read_all("ids", [record.key.encode() for record in records if record.control is None])
-        codes: dict[EpochCode, None] = {}
-        for old in filter(None, olds):
-            codes.update(dict.fromkeys(rows.decode_codes(old).items()))
-        for record in records:
-            if record.assignment is not None:
-                codes.update(dict.fromkeys(StoredIds.of(record.assignment).ids.items()))
-        self._read_all("by_id", [rows.id_key(*code) for code in codes])
-        counters = [rows.counter_key(epoch, packed >> INSTANCE_BITS) for epoch, packed in codes]
-        self._read_all("meta", [rows.COUNT_KEY, *counters])
-
-    def apply(self, record: LogRecord, *, now: float) -> None:
-        """Take in one record. Records at or below the stored log position have been taken in before."""
-        position_key = rows.position_key(record.partition)
-        if record.offset < self._number(position_key, 0):
-            return
-        if record.assignment is not None:
-            self._assign(record.key.encode(), record, StoredIds.of(record.assignment))
-        elif record.tombstone is not None:
-            deleted = StoredIds.of_deleted(record.tombstone, at=now)
-            self._replace(record.key.encode(), deleted)
-            for column in ("docs", "vectors"):
-                self._put(column, record.key.encode(), None)
-        elif record.control is not None:
-            done = record.control
-            self._numbers[rows.complete_key(done.epoch, done.partition)] = done.documents
-        self._numbers[position_key] = record.offset + 1
+    def apply(self, records: Sequence[LogRecord], *, now: float) -> None:
+        """Take in records. Those at or below the stored log position have been taken in before."""
+        assigned = [
+            None if (given := record.assignment) is None else StoredIds.of(given) for record in records
+        ]
+        self._read_ahead(records, assigned)
+        for record, stored in zip(records, assigned, strict=True):
+            self._apply(record, stored, now=now)
 
     def raise_applied(self, topic: str, offset: int) -> None:
         """Note that source events up to `offset` are dealt with. It never goes back."""
@@ -84,11 +64,38 @@ class Fold:
             self._put("meta", key, rows.encode_number(number))
         return self._mutations
 
-    def _assign(self, key: bytes, record: LogRecord, stored: StoredIds) -> None:
-        assert record.assignment is not None
+    def _read_ahead(self, records: Sequence[LogRecord], assigned: Sequence[StoredIds | None]) -> None:
+        """Read together what `_apply` will look at: a read costs more than a row."""
+        olds = self._read_all("ids", [record.key.encode() for record in records if record.control is None])
+        codes: dict[EpochCode, None] = {}
+        for old in filter(None, olds):
+            codes.update(dict.fromkeys(rows.decode_codes(old).items()))
+        for stored in filter(None, assigned):
+            codes.update(dict.fromkeys(stored.ids.items()))
+        self._read_all("by_id", [rows.id_key(*code) for code in codes])
+        counters = [rows.counter_key(epoch, packed >> INSTANCE_BITS) for epoch, packed in codes]
+        self._read_all("meta", [rows.COUNT_KEY, *counters])
+
+    def _apply(self, record: LogRecord, stored: StoredIds | None, *, now: float) -> None:
+        position_key = rows.position_key(record.partition)
+        if record.offset < self._number(position_key, 0):
+            return
+        if record.assignment is not None and stored is not None:
+            self._assign(record.key.encode(), record.assignment, stored)
+        elif record.tombstone is not None:
+            deleted = StoredIds.of_deleted(record.tombstone, at=now)
+            self._replace(record.key.encode(), deleted)
+            for column in ("docs", "vectors"):
+                self._put(column, record.key.encode(), None)
+        elif record.control is not None:
+            done = record.control
+            self._numbers[rows.complete_key(done.epoch, done.partition)] = done.documents
+        self._numbers[position_key] = record.offset + 1
+
+    def _assign(self, key: bytes, assignment: Assignment, stored: StoredIds) -> None:
         self._replace(key, stored)
-        self._put("docs", key, StoredDocument.encode(record.assignment))
-        self._put("vectors", key, rows.encode_vectors(record.assignment.vectors))
+        self._put("docs", key, StoredDocument.encode(assignment))
+        self._put("vectors", key, rows.encode_vectors(assignment.vectors))
 
     def _replace(self, key: bytes, new: StoredIds) -> None:
         old = self._stored(key)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, below, under
+from state.archives import Archive, below, nested
 from state.bitmaps import bitmap_of_mask
 from state.document_table import DocumentTable, packed_prefix
 from state.field_values import FieldTable, FieldValues, filterable, seconds
@@ -169,12 +169,10 @@ class LiveIndex:
         """All of it at one moment, as arrays of their own, but the numbers of the vectors: these are `blocks`."""
         with self._writing:
             newest = [self.newest_arrival, self.newest_published]
-            paths = [under(f"path/{epoch}", path.dump()) for epoch, path in self._paths.items()]
+            parts = {"table": self._table.dump(), "rows": self._rows.dump(), "fields": self._fields.dump()}
+            paths = {f"path/{epoch}": path.dump() for epoch, path in self._paths.items()}
             return {
-                **under("table", self._table.dump()),
-                **under("rows", self._rows.dump()),
-                **under("fields", self._fields.dump()),
-                **{name: array for each in paths for name, array in each.items()},
+                **nested({**parts, **paths}),
                 "newest": np.array([math.nan if at is None else at for at in newest]),
             }
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from state.archives import Archive, as_array, as_text, below, open_archive, under, write_archive
+from state.archives import Archive, as_array, as_text, below, nested, open_archive, write_archive
 from state.live_index import LiveIndex
 from state.vector_rows import Block
 from streams.errors import StateError
@@ -65,7 +65,7 @@ def read_live(path: Path, index: LiveIndex) -> dict[str, NDArray[Any]]:
 
 def _members(index: LiveIndex, note: LiveNote, more: Archive) -> Iterator[tuple[str, NDArray[Any]]]:
     yield _NOTE, as_array(note.model_dump_json())
-    yield from under(_MORE, more).items()
+    yield from nested({_MORE: more}).items()
     yield from index.dump().items()
     for number, (coarse, fine) in enumerate(index.blocks()):
         yield f"block-{number}/coarse", coarse

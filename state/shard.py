@@ -72,9 +72,7 @@ class Shard:
         with self._writing:
             now = time.time()
             fold = Fold(self._columns)
-            fold.read_ahead(records)
-            for record in records:
-                fold.apply(record, now=now)
+            fold.apply(records, now=now)
             for topic, offset in (applied or {}).items():
                 fold.raise_applied(topic, offset)
             mutations = fold.mutations()
@@ -106,8 +104,7 @@ class Shard:
 
     def document(self, document_id: str) -> StoredDocument | None:
         """The stored fields, None for an unknown or deleted document."""
-        value = self._columns.get("docs", document_id.encode())
-        return None if value is None else StoredDocument.decode(value)
+        return self.documents_named([document_id])[0]
 
     def documents_named(self, document_ids: Sequence[str]) -> list[StoredDocument | None]:
         """`document` of each, in one read."""

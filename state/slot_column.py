@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pyroaring import BitMap
 
-from state.archives import Archive, below, under
+from state.archives import Archive, below, nested
 from state.bitmaps import bitmap_of_mask, bitmap_of_slots
 
 Numbers = NDArray[np.generic]
@@ -173,11 +173,8 @@ class LayeredColumn:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
-        dumps = [under(str(place), layer.dump()) for place, layer in enumerate(self._layers)]
-        return {
-            "type": np.empty(0, dtype=self._dtype),
-            **{name: a for each in dumps for name, a in each.items()},
-        }
+        layers = {str(place): layer.dump() for place, layer in enumerate(self._layers)}
+        return {"type": np.empty(0, dtype=self._dtype), **nested(layers)}
 
     @classmethod
     def restored(cls, arrays: Archive, nothing: float) -> LayeredColumn:

@@ -40,8 +40,7 @@ class SlotTable:
     def with_changes(self, changes: Mapping[int, int]) -> SlotTable:
         """A table with new slots for these keys; NO_SLOT takes a key out.
 
-        It copies, 3 ms for a million keys; other
-        threads run meanwhile.
+        It copies, 3 ms for a million keys; other threads run meanwhile.
         """
         changed = self.of_pairs(changes.items())
         keys = np.empty(len(self.keys) + len(changed.keys), dtype=np.int64)

@@ -6,13 +6,13 @@ stand one behind the other in a pool; a hash index (open addressing, linear prob
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from state.archives import Archive
 from state.compiled import compiled
 
 NOT_FOUND = -1
@@ -145,7 +145,7 @@ class Texts:
         return {"numbers": numbers.astype(np.int32), "sizes": sizes, "pool": pool}
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Texts:
+    def restored(cls, arrays: Archive) -> Texts:
         """The inverse of `dump`."""
         numbers, sizes, pool = arrays["numbers"].astype(np.int64), arrays["sizes"], arrays["pool"]
         ends = np.cumsum(sizes, dtype=np.int64)

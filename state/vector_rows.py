@@ -205,12 +205,9 @@ class VectorRows:
 
         A writer may go on meanwhile: rows of what it changes are then of before or after.
         """
-        arrays, used = self.arrays, self._used
-        for start in range(0, used, BLOCK):
-            yield (
-                arrays.coarse[start : min(used, start + BLOCK)],
-                arrays.fine[start : min(used, start + BLOCK)],
-            )
+        coarse, fine = self.arrays.coarse[: self._used], self.arrays.fine[: self._used]
+        for start in range(0, len(coarse), BLOCK):
+            yield coarse[start : start + BLOCK], fine[start : start + BLOCK]
 
     def restore(self, arrays: Archive, blocks: Iterable[Block]) -> None:
         """The inverse of `dump` and `blocks`, for rows that hold nothing. Raises ValueError if they do not fit."""
