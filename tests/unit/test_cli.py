@@ -167,6 +167,12 @@ def test_an_unknown_benchmark_is_a_clear_error(run):
     assert "nonsense" in done.stderr
 
 
+def test_help_behind_a_benchmark_is_its_own(run):
+    done = run("bench trie --help")
+    assert done.exit_code == 0
+    assert "--ids" in done.stdout
+
+
 def test_a_benchmark_without_its_packages_says_what_to_install(run, monkeypatch):
     def needs_more(settings, arguments):
         importlib.import_module("a_package_that_nobody_has")

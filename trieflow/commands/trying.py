@@ -23,8 +23,9 @@ def register(app: typer.Typer) -> None:
     )(demo)
     app.command(
         rich_help_panel="Try",
-        epilog="Example: trieflow bench path",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        epilog="Example: trieflow bench path --runs 3",
+        # --help behind a name is the benchmark's own, see `bench`.
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     )(bench)
 
 
@@ -57,12 +58,15 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="path, query, trie, index, freshness, stream, decoder, confidence, lexical, fusion or soak; "
-            "see benchmarks/README.md."
+            help="path, query, trie, index, dense, freshness, stream, decoder, confidence, discretisers, fitting, "
+            "growth, lexical, fusion or soak; see benchmarks/README.md."
         ),
-    ],
+    ] = "",
 ) -> None:
-    """Measure. Works in a checkout of the repository, where the benchmarks are."""
+    """Measure. Works in a checkout of the repository, where the benchmarks are. Each has a --help of its own."""
+    if name in ("", "--help", "-h"):
+        typer.echo(ctx.get_help())
+        return
     module = f"benchmarks.{name}"
     try:
         found = find_spec(module)
