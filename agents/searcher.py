@@ -14,7 +14,7 @@ import structlog
 from cachetools import TTLCache
 
 from agents import crash_points
-from agents.asked import QueryVector, Serving
+from agents.asked import Serving
 from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
 from agents.codebook_log import CodebookLog, Codebooks
@@ -22,27 +22,25 @@ from agents.content_store import ContentStore
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
-from agents.fetching import Fetcher
 from agents.impressions import Impressions
 from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
 from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
-from agents.preparation import Preparer, picture_bytes
+from agents.query_vectors import QueryVectors
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
 from agents.searching import Found, Searching
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
-from models.encoders.base import Part, TextPart
 from state.live_documents import fill, live_changes
 from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
-from streams.events.queries import Browse, QueryPart, Result
+from streams.events.queries import Browse, Result
 from streams.records import Record
 from streams.settings import Settings
 from streams.topics import DLQ, cluster_id
@@ -53,7 +51,6 @@ T = TypeVar("T")
 
 ROLE = "searcher"
 THREADS = 8
-PICTURE_THREADS = 16
 CONCURRENT_BATCHES = 64
 REPAIRS_PER_RECORD = 4
 """Documents near leaves that changed, whose second leaf is chosen again for each record that comes in."""
@@ -92,14 +89,6 @@ class Searcher:
         store = ContentStore(self._settings.content_store)
         self._encoding = EncodingService(worker.load_encoder(), sensor=worker.sensor)
         description = self._encoding.description
-        self._preparer = Preparer(
-            encoder=description,
-            passages=self._encoding.passages,
-            store=store,
-            content=self._settings.content,
-            index=self._settings.index,
-        )
-        self._fetcher = Fetcher(self._settings.content)
         warm_up()
         self._index = LiveIndex(description.dimension)
         checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
@@ -138,6 +127,9 @@ class Searcher:
             lexical=self._lexical.index,
             dense=self._dense,
         )
+        self._vectors = QueryVectors(
+            self._settings, encoding=self._encoding, store=store, like=self._searching.like
+        )
         self._codebooks = CodebookLog(
             self._settings,
             store,
@@ -157,8 +149,6 @@ class Searcher:
         self._serving: Serving | None = None
         self._outbox = Outbox(self._settings)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
-        # Apart from the searches: a picture behind a slow address must not hold up other queries.
-        self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="query-picture")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
         self._topics_lock = threading.Lock()
         self._impressions = Impressions(self._settings, stamp=description.stamp)
@@ -329,10 +319,10 @@ class Searcher:
         await self._wait_for_replica(ask)
         if ask.query.browse is not None:
             return await self._browsed(ask, ask.query.browse, started)
-        parts = await self._parts(ask)
+        parts = await self._vectors.prepare(ask)
         codebooks, ready = self._codebooks.current, time.perf_counter()
         found = await self._in_thread(
-            lambda: self._searching.search(ask.query, lambda: self._vectors(ask, parts), codebooks)
+            lambda: self._searching.search(ask.query, lambda: self._vectors.of(ask, parts), codebooks)
         )
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
         result = self._result(ask, found, took, codebook_offset=codebooks.offset)
@@ -372,55 +362,6 @@ class Searcher:
             if time.monotonic() >= deadline:
                 raise DataError("not_yet", "this replica has not read up to read_after yet; ask again")
             await asyncio.sleep(_READ_AFTER_POLL_S)
-
-    async def _parts(self, ask: Ask) -> list[tuple[QueryPart, Part | None]]:
-        """What of the query counts, and what the encoder is given of it: None for "like this document"."""
-        if ask.query.model_version not in (None, self._encoding.description.stamp):
-            raise DataError(
-                "incompatible_model",
-                f"this searcher answers with {self._encoding.description.stamp}",
-                field="model_version",
-            )
-        return [
-            (part, None if part.document_id is not None else await self._encoder_part(part, position))
-            for position, part in enumerate(ask.query.parts)
-            if part.weight
-        ]
-
-    def _vectors(self, ask: Ask, parts: Sequence[tuple[QueryPart, Part | None]]) -> list[QueryVector]:
-        """Blocks until all parts are encoded, which they are together."""
-        waiting = [
-            None if given is None else self._encoding.submit([given], side="query") for _, given in parts
-        ]
-        vectors = []
-        for (part, given), encoded in zip(parts, waiting, strict=True):
-            if part.document_id is not None or encoded is None:
-                kind, vector, raw = self._searching.like(str(part.document_id))
-                vectors.append(
-                    QueryVector(kind, self._encoding.as_query(vector), raw, part.weight, part.role)
-                )
-                continue
-            found = encoded.result()
-            is_text = isinstance(given, TextPart)
-            raw = None if is_text or found.raw.shape[1] == 0 else found.raw[0]
-            kind = "text" if is_text else "image"
-            vectors.append(QueryVector(kind, found.vectors[0], raw, part.weight, part.role))
-        if ask.remaining_s <= 0:
-            raise DataError("expired", "the deadline passed while the query was encoded")
-        return vectors
-
-    async def _encoder_part(self, part: QueryPart, position: int) -> Part:
-        if part.text is not None:
-            return TextPart(part.text)
-        image = part.image
-        assert image is not None
-
-        def decoded() -> Part:
-            field = f"parts.{position}.image"
-            data = picture_bytes(image, fetcher=self._fetcher, settings=self._settings.content, field=field)
-            return self._preparer.picture(data, field=field)
-
-        return await asyncio.get_running_loop().run_in_executor(self._pictures, decoded)
 
     def _result(self, ask: Ask, found: Found, took: Mapping[str, float], *, codebook_offset: int) -> Result:
         newest = self._index.newest_arrival
