@@ -36,11 +36,12 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         "count": options.documents,
         "corpus": str(options.corpus.absolute()),
         "encoder": settings.encoder,
+        "tower": options.tower,
         "alone_s": options.alone,
         "seconds": options.seconds,
         "changes_s": options.changes,
     }
-    figures: Figures = {"encoder": settings.encoder, "load_average": os.getloadavg()[0]}
+    figures: Figures = {"encoder": options.tower or settings.encoder, "load_average": os.getloadavg()[0]}
     built = folder / "built.json"
     if not built.exists():
         corpus.write_json(built, in_a_process({**request, "do": "build"}))
@@ -56,7 +57,8 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         figures["kafka"] = through_kafka(request)
         _print_kafka(figures["kafka"])
     if options.keep:
-        print(f"kept in {keep('query', f'{options.documents} documents', figures)}")
+        part = f"{options.documents} documents" + (f", {options.tower}" if options.tower else "")
+        print(f"kept in {keep('query', part, figures)}")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -66,6 +68,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, default=corpus.FOLDER, help="folder (default %(default)s)")
     parser.add_argument("--build", action="store_true", help="only fill the folder")
     parser.add_argument("--kafka", action="store_true", help="through Kafka too")
+    parser.add_argument(
+        "--tower",
+        metavar="NAME",
+        help="another encoder whose time counts, in one process: benchmarks/query_tower.py",
+    )
     parser.add_argument("--changes", type=float, default=CHANGES_S, help="a second (default %(default)s)")
     parser.add_argument("--alone", type=float, default=20.0, help="seconds without changes")
     parser.add_argument("--seconds", type=float, default=60.0, help="beside changes (default %(default)s)")

@@ -21,6 +21,8 @@ from benchmarks.query_changes import Changes, fill_shard, splits
 from benchmarks.query_documents import Documents, prepared
 from benchmarks.query_load import SNAPSHOT, Changing, Windows, ask_at_rate, by_stage, by_window, quantiles
 from benchmarks.query_searcher import ROLE, BareSearcher, Measured, memory_mb
+from benchmarks.query_tower import WithTower
+from models.encoders.base import Encoder
 from models.encoders.registry import load_encoder
 from state.shard import Shard
 from state.warm_up import warm_up
@@ -34,7 +36,7 @@ _CLEAN = "clean"
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request."""
     settings = Settings(data=Path(request["data"]), brokers="none:9092", encoder=request["encoder"])
-    encoder = load_encoder(settings.encoder, threads=settings.encoder_threads)
+    encoder: Encoder = load_encoder(settings.encoder, threads=settings.encoder_threads)
     warm_up()
     documents = prepared(
         Path(request["documents"]),
@@ -45,6 +47,9 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     )
     if request["do"] == "build":
         return _build(settings, encoder, documents)
+    if request["tower"]:
+        questions = questions_of(Path(request["corpus"]))
+        encoder = WithTower(encoder, request["tower"], questions=questions, threads=settings.encoder_threads)
     return _measure(settings, encoder, documents, request)
 
 

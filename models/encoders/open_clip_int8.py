@@ -21,6 +21,7 @@ from onnxruntime.quantization import quantize_dynamic as quantise_dynamic
 from PIL import Image
 
 from models.encoders.base import Vectors, unit_rows
+from models.encoders.open_clip_texts import TextNetwork
 from models.encoders.open_clip_weights import OpenClipWeights
 
 _BATCH = 4
@@ -36,6 +37,7 @@ class Int8Towers:
 
     def __init__(self, weights: OpenClipWeights, *, text: Path, picture: Path, threads: int) -> None:
         self._weights = weights
+        self._cut = TextNetwork(weights.network).cut
         self._text = _session(text, threads)
         self._picture = _session(picture, threads)
 
@@ -43,32 +45,25 @@ class Int8Towers:
     def exported(cls, weights: OpenClipWeights, *, threads: int, cache: Path | None) -> Int8Towers:
         """From the cache folder, by default the user's; the export takes a minute for a large model."""
         folder = (cache or _user_cache()) / weights.checksum
-        text, picture = folder / "text.int8.onnx", folder / "picture.int8.onnx"
+        text, picture = folder / "text-of-any-length.int8.onnx", folder / "picture.int8.onnx"
         if not (text.exists() and picture.exists()):
             _log.info("exporting to int8", folder=str(folder))
             folder.mkdir(parents=True, exist_ok=True)
-            _export(_TextNetwork(weights.network), weights.tokens(["one", "two"]), text)
+            network = TextNetwork(weights.network)
+            _export(network, weights.tokens(["one", "two"]), text, is_any_length=network.looks_back)
             white = Image.new("RGB", (64, 64), "white")
             _export(_PictureNetwork(weights.network), weights.pixels([white, white]), picture)
         return cls(weights, text=text, picture=picture, threads=threads)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """(n, d) unit rows."""
-        return _run(self._text, self._weights.tokens(texts).numpy())
+        tokens = self._weights.tokens(texts).split(_BATCH)
+        return _run(self._text, [self._cut(batch).numpy() for batch in tokens])
 
     def pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
         """(n, d) unit rows."""
-        return _run(self._picture, self._weights.pixels(pictures).numpy())
-
-
-class _TextNetwork(torch.nn.Module):  # type: ignore[misc]
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        encoded: torch.Tensor = self.network.encode_text(inputs)
-        return encoded
+        pixels = self._weights.pixels(pictures).split(_BATCH)
+        return _run(self._picture, [batch.numpy() for batch in pixels])
 
 
 class _PictureNetwork(torch.nn.Module):  # type: ignore[misc]
@@ -81,8 +76,11 @@ class _PictureNetwork(torch.nn.Module):  # type: ignore[misc]
         return encoded
 
 
-def _export(network: torch.nn.Module, example: torch.Tensor, target: Path) -> None:
+def _export(
+    network: torch.nn.Module, example: torch.Tensor, target: Path, *, is_any_length: bool = False
+) -> None:
     """Float32 ONNX and its quantisation are written aside; only the finished file gets its name."""
+    length = {1: torch.export.Dim("length", max=example.shape[1])} if is_any_length else {}
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         plain, finished = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         torch.onnx.export(
@@ -91,7 +89,7 @@ def _export(network: torch.nn.Module, example: torch.Tensor, target: Path) -> No
             str(plain),
             input_names=["inputs"],
             output_names=["vectors"],
-            dynamic_shapes={"inputs": {0: torch.export.Dim("n")}},
+            dynamic_shapes=({0: torch.export.Dim("n")} | length,),
             opset_version=_OPSET,
             dynamo=True,
             verbose=False,
@@ -112,10 +110,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: onnxruntime.InferenceSession, inputs: NDArray[np.generic]) -> Vectors:
-    starts = range(0, len(inputs), _BATCH)
-    batches = [session.run(["vectors"], {"inputs": inputs[start : start + _BATCH]})[0] for start in starts]
-    return unit_rows(np.concatenate(batches))
+def _run(session: onnxruntime.InferenceSession, batches: Sequence[NDArray[np.generic]]) -> Vectors:
+    return unit_rows(np.concatenate([session.run(["vectors"], {"inputs": batch})[0] for batch in batches]))
 
 
 def _user_cache() -> Path:

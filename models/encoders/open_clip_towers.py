@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from models.encoders.base import Vectors, unit_rows
+from models.encoders.open_clip_texts import TextNetwork
 from models.encoders.open_clip_weights import OpenClipWeights
 
 _CPU_BATCH = 16
@@ -30,17 +31,21 @@ class TorchTowers:
         self._batch = _CUDA_BATCH if self._device == "cuda" else _CPU_BATCH
         self._weights = weights
         self._network = weights.network.to(self._device)
+        self._text = TextNetwork(self._network)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """(n, d) unit rows."""
-        return self._encoded(self._network.encode_text, self._weights.tokens(texts))
+        tokens = self._weights.tokens(texts).split(self._batch)
+        return self._encoded(self._text, [self._text.cut(batch) for batch in tokens])
 
     def pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
         """(n, d) unit rows."""
-        return self._encoded(self._network.encode_image, self._weights.pixels(pictures))
+        return self._encoded(self._network.encode_image, self._weights.pixels(pictures).split(self._batch))
 
-    def _encoded(self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> Vectors:
+    def _encoded(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: Sequence[torch.Tensor]
+    ) -> Vectors:
         enabled = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self._device, dtype=torch.bfloat16, enabled=enabled):
-            batches = [encode(batch.to(self._device)).float().cpu() for batch in inputs.split(self._batch)]
+            batches = [encode(batch.to(self._device)).float().cpu() for batch in inputs]
         return unit_rows(torch.cat(batches).numpy())

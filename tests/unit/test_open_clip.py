@@ -11,6 +11,8 @@ from PIL import Image
 
 from models.encoders import PicturePart, TextPart, load_encoder
 from models.encoders.open_clip import OpenClipEncoder
+from models.encoders.open_clip_texts import TextNetwork
+from models.encoders.open_clip_weights import load_weights
 from streams.errors import ModelError
 from tests.contract.test_encoders import register_tiny_model
 
@@ -75,7 +77,7 @@ def test_lower_precisions_keep_the_direction_of_vectors(tmp_path: Path, precisio
 def test_an_int8_export_is_made_once_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
     first = tiny_model("int8", tmp_path).encode(PARTS, side="document").vectors
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.onnx")}
-    assert sorted(path.name for path in files) == ["picture.int8.onnx", "text.int8.onnx"]
+    assert sorted(path.name for path in files) == ["picture.int8.onnx", "text-of-any-length.int8.onnx"]
     second = tiny_model("int8", tmp_path).encode(PARTS, side="document").vectors
     np.testing.assert_array_equal(first, second)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.onnx")} == files
@@ -86,6 +88,27 @@ def test_a_text_longer_than_the_context_is_cut_and_not_refused() -> None:
     long = "bicycle " * 200
     assert np.isfinite(encoder.encode([TextPart(long)], side="query").vectors).all()
     assert 2 <= len(encoder.passages(long)) <= 8
+
+
+def test_texts_without_their_padding_have_the_same_vectors() -> None:
+    import torch
+
+    weights = load_weights("trieflow-tiny", "random:3")
+    texts = TextNetwork(weights.network)
+    tokens = weights.tokens(["fox", "a red bicycle in the snow", "bicycle " * 200])
+    with torch.inference_mode():
+        whole = weights.network.encode_text(tokens)
+        short, longer = texts.cut(tokens[:1]), texts.cut(tokens[:2])
+        assert short.shape[1] < longer.shape[1] < texts.cut(tokens).shape[1] == tokens.shape[1]
+        torch.testing.assert_close(texts(short), whole[:1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(texts(longer), whole[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_an_int8_export_takes_texts_of_any_length(tmp_path: Path) -> None:
+    exact, rounded = tiny_model(), tiny_model("int8", tmp_path)
+    for text in ("", "fox", "a red bicycle in the snow", "bicycle " * 200):
+        vectors = [each.encode([TextPart(text)], side="query").vectors[0] for each in (exact, rounded)]
+        assert np.dot(*vectors) > 0.99, text
 
 
 def test_loading_leaves_the_random_numbers_of_others_alone() -> None:
