@@ -25,7 +25,7 @@ PreparedPart: TypeAlias = tuple[QueryPart, Part | None]
 
 
 class QueryVectors:
-    """`prepare` on the event loop, then `of` in a thread: pictures are fetched before a thread is held."""
+    """`prepare` on the event loop, then `submit` in a thread: pictures are fetched before a thread is held."""
 
     def __init__(
         self,
@@ -64,18 +64,22 @@ class QueryVectors:
             if part.weight
         ]
 
-    def of(self, ask: Ask, parts: Sequence[PreparedPart]) -> list[QueryVector]:
-        """Blocks until all parts are encoded, which they are together. Raises DataError `unknown_document`, or
-        `expired` where that took too long."""
+    def submit(self, ask: Ask, parts: Sequence[PreparedPart]) -> Callable[[], list[QueryVector]]:
+        """Have all parts encoded, together; what is returned waits for them. That raises DataError
+        `unknown_document`, or `expired` where it took too long."""
         waiting = [
             None if given is None else self._encoding.submit([given], side="query") for _, given in parts
         ]
-        vectors = [
-            self._stored(part) if encoded is None else _encoded(part, encoded.result())
-            for (part, _), encoded in zip(parts, waiting, strict=True)
-        ]
-        if ask.remaining_s <= 0:
-            raise DataError("expired", "the deadline passed while the query was encoded")
+
+        def vectors() -> list[QueryVector]:
+            found = [
+                self._stored(part) if encoded is None else _encoded(part, encoded.result())
+                for (part, _), encoded in zip(parts, waiting, strict=True)
+            ]
+            if ask.remaining_s <= 0:
+                raise DataError("expired", "the deadline passed while the query was encoded")
+            return found
+
         return vectors
 
     def _stored(self, part: QueryPart) -> QueryVector:

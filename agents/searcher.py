@@ -322,7 +322,7 @@ class Searcher:
         parts = await self._vectors.prepare(ask)
         codebooks, ready = self._codebooks.current, time.perf_counter()
         found = await self._in_thread(
-            lambda: self._searching.search(ask.query, lambda: self._vectors.of(ask, parts), codebooks)
+            lambda: self._searching.search(ask.query, self._vectors.submit(ask, parts), codebooks)
         )
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
         result = self._result(ask, found, took, codebook_offset=codebooks.offset)

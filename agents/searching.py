@@ -101,7 +101,10 @@ class Searching:
     def search(
         self, query: Query, encoded: Callable[[], Sequence[QueryVector]], codebooks: Codebooks
     ) -> Found:
-        """Answer a query that was checked. `encoded` gives its parts; meanwhile its words are looked for."""
+        """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
+
+        Encoding had better be under way: it leaves the interpreter to others at once, and words do not.
+        """
         stages = _Stages()
         with self._index.reading():
             allowed = self._allowed(query)

@@ -167,9 +167,9 @@ class BareSearcher:
 
     def ask(self, text: str) -> Found:
         """Answer a text as a searcher does."""
+        encoding = self.encoding.submit([TextPart(text)], side="query")
 
         def encoded() -> list[QueryVector]:
-            found = self.encoding.encode([TextPart(text)], side="query")
-            return [QueryVector("text", found.vectors[0], None, 1.0)]
+            return [QueryVector("text", encoding.result().vectors[0], None, 1.0)]
 
         return self.searching.search(Query(parts=[QueryPart(text=text)]), encoded, self._codebooks)
