@@ -1,7 +1,7 @@
 """The second half of `trieflow bench query`: from Kafka to Kafka, through an indexer and a searcher on that folder.
 
-The searcher starts from the shard, index and graph that the first half left; what is published from now on comes to
-it by the log. A curator is left out: it would hold all documents a second time on the same machine.
+The searcher starts from a copy of the shard, words and graph that the first half left; what is published from now on
+comes to it by the log. A curator is left out: it would hold all documents a second time on the same machine.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,6 @@ _NEW, _CHANGED = 0.4, 0.3
 
 def through_kafka(request: Mapping[str, Any]) -> dict[str, Any]:
     """Round trips and stages of queries, alone and beside documents that are published."""
-    data = Path(request["data"])
     description = describe_encoder(request["encoder"])
     documents = prepared(
         Path(request["documents"]),
@@ -60,7 +60,11 @@ def through_kafka(request: Mapping[str, Any]) -> dict[str, Any]:
         description=description,
     )
     figures: dict[str, Any] = {}
-    with _system(data, request["encoder"], documents, figures) as settings, Client(settings) as client:
+    with (
+        _copied(Path(request["data"])) as data,
+        _system(data, request["encoder"], documents, figures) as settings,
+        Client(settings) as client,
+    ):
         questions = questions_of(Path(request["corpus"]))
         _ask(client, questions[-_WARM:], seconds=_WARM / QUERIES_S)
         figures["alone"] = _ask(client, questions, seconds=request["alone_s"])
@@ -82,6 +86,18 @@ def through_kafka(request: Mapping[str, Any]) -> dict[str, Any]:
         )
         figures["behind at the end"] = str(lines["searcher"].details.get("behind"))
     return figures
+
+
+@contextmanager
+def _copied(data: Path) -> Iterator[Path]:
+    """A copy for one run: a folder that was part of a Kafka cluster is good for that cluster alone."""
+    copy = data.with_name("through-kafka")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(data, copy, ignore=shutil.ignore_patterns("index.npz"))
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy)
 
 
 @contextmanager
