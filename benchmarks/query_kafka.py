@@ -1,7 +1,7 @@
 """The second half of `trieflow bench query`: from Kafka to Kafka, through an indexer and a searcher on that folder.
 
-The searcher starts from a copy of the shard, words and graph that the first half left; what is published from now on
-comes to it by the log. A curator is left out: it would hold all documents a second time on the same machine.
+The searcher starts from a copy of the shard, words and graph that the first half left; what is published from now
+on comes to it by the log. A curator is left out: it would hold all documents a second time on the same machine.
 """
 
 from __future__ import annotations
