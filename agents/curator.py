@@ -34,7 +34,7 @@ from agents.retired_keys import RetiredKeys
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.upkeep import Upkeep
-from agents.worker import Worker
+from agents.worker import Worker, let_searchers_go_first
 from models.bundles import Bundle, BundleStore
 from models.codebooks import Codebook, LeafChange
 from models.encoders.registry import describe_encoder
@@ -364,6 +364,7 @@ def run(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    let_searchers_go_first()
     with Worker(settings, ROLE) as worker:
         curator = Curator(worker)
         try:

@@ -20,7 +20,7 @@ from agents.preparation import Preparer
 from agents.runtime import Runtime, RuntimeOptions
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import Trees
-from agents.worker import Worker
+from agents.worker import Worker, let_searchers_go_first
 from state.columns import SharedMemory
 from state.shard import Shard
 from state.warm_up import warm_up
@@ -233,6 +233,7 @@ class Indexer:
 
 def run(settings: Settings) -> None:
     """Run an indexer until it is told to stop. Raises TrieflowError when it cannot start."""
+    let_searchers_go_first()
     with Worker(settings, ROLE) as worker:
         indexer = Indexer(worker)
         indexer.codebooks.start()

@@ -30,6 +30,7 @@ _BREATH_S = 0.005
 """So long, in place of that, nothing has to wait while there is more to do between batches."""
 BUSY_BATCHES = 4
 """Under a load that never pauses, so many batches have to be done before what stands between them has a turn."""
+LONGEST_REST_S = 0.2
 LOOK_INTERVAL_S = 2.0
 """Between two looks for records at the end of a partition that nobody delivers."""
 
@@ -54,7 +55,12 @@ class PartitionHandler(Protocol):
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How one role consumes. `concurrent_batches` above 1 lets answers overtake each other; acks never do."""
+    """How one role consumes. `concurrent_batches` above 1 lets answers overtake each other; acks never do.
+
+    `batch_wait_s`: a batch that is not full waits so long for more records; and behind another batch as long as
+    that one took. So a worker that has become slow, as on a machine that is short of cores, makes fewer and larger
+    batches, which cost little more than small ones. 0: never.
+    """
 
     role: str
     topics: tuple[str, ...]
@@ -104,6 +110,7 @@ class PartitionRunner:
         self._next: dict[str, int] = {}
         self._overdue: dict[str, int] = {}
         self._looked_at = 0.0
+        self._rests_until = 0.0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ends = False
@@ -236,7 +243,7 @@ class PartitionRunner:
             except TimeoutError:
                 return []
         if options.batch_wait_s and len(self._waiting) < options.batch:
-            await asyncio.sleep(options.batch_wait_s)
+            await asyncio.sleep(max(options.batch_wait_s, self._rests_until - time.monotonic()))
         if self.paused:
             return []
         count = min(options.batch, len(self._waiting))
@@ -254,7 +261,10 @@ class PartitionRunner:
 
     async def _handle(self, records: list[Record]) -> None:
         if records:
+            started = time.monotonic()
             await self._handler.handle(records)
+            now = time.monotonic()
+            self._rests_until = now + min(now - started, LONGEST_REST_S)
 
     async def _without_gaps(self, records: list[Record]) -> list[Record]:
         """With the records that Faust skipped, without those that were handled before; topic by topic."""

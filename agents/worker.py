@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from types import TracebackType
 
@@ -16,6 +17,8 @@ from models.encoders.registry import load_encoder
 from streams.settings import Settings
 
 log = structlog.get_logger()
+
+_BEHIND_SEARCHERS = 5
 
 
 class Worker:
@@ -55,6 +58,11 @@ class Worker:
         """
         cache = FolderVectorStore(f"{self.settings.content_store}/vectors")
         return load_encoder(self.settings.encoder, threads=self.settings.encoder_threads, cache=cache)
+
+
+def let_searchers_go_first() -> None:
+    """For roles that nobody waits for: where cores are short, those who ask get them."""
+    os.nice(_BEHIND_SEARCHERS)
 
 
 def configure_logging() -> None:

@@ -81,7 +81,9 @@ class IndexSettings(Section):
 
 class IndexerSettings(Section):
     batch: int = Field(default=64, ge=1)
-    batch_wait_ms: float = Field(default=5.0, ge=0)
+    batch_wait_ms: float = Field(
+        default=5.0, ge=0, description="how long a batch that is not full waits for more, at least"
+    )
     queue: int = Field(default=256, ge=1, description="events waiting for one partition")
     sync_writes: bool = Field(
         default=False, description="fsync each RocksDB batch; the log covers power loss"
