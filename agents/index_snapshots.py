@@ -131,7 +131,6 @@ class IndexSnapshots:
             return "the snapshot is older than the tombstone retention"
         if any(reached.get(partition, 0) < position for partition, position in note.positions.items()):
             return "the shard is behind the snapshot"
-        check_archive(
-            self._path
-        )  # all of it before the first row is taken: an index half filled is of no use
+        # All of it before the first row is taken: an index half filled is of no use.
+        check_archive(self._path)
         return None

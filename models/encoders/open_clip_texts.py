@@ -1,7 +1,7 @@
 """The text network of an open_clip model, on as many tokens as a text has.
 
 These models look only backwards and take what they say of a text from its last token. The padding behind it, 65 of
-77 tokens of a short query, changes nothing; left out, such a query takes a fifth of the time. Networks of another
+77 tokens of a short query, changes nothing; left out, such a query takes a ninth of the time. Networks of another
 kind (which look forwards too, or bring a tokeniser of their own) get their whole context.
 """
 

