@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import aiokafka
 import faust
 import mode
+import structlog
 from aiokafka import TopicPartition
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
@@ -22,6 +23,8 @@ from agents.assignor import complete_assignor
 from streams.clients import ssl_context
 from streams.errors import BrokerError
 from streams.settings import Settings
+
+log = structlog.get_logger()
 
 FETCH_WAIT_MS = 25
 """Faust asks brokers to hold a fetch for 1,500 ms, and its connection waits as long for anything else."""
@@ -76,7 +79,23 @@ class App(faust.App):  # type: ignore[misc]
 
     def end(self, error: BaseException) -> None:
         """Crash from anywhere on the loop; that of Faust itself reaches the worker above the app."""
-        self.add_future(self.crash(error))
+        self.add_future(self._end(error))
+
+    async def _end(self, error: BaseException) -> None:
+        # First: in a crash of Faust the thread that would carry the last commit ends by itself.
+        stop_by = time.monotonic() + self.grace_s
+        await self._or_abandon(self.callbacks.pause(), stop_by)
+        try:
+            await asyncio.wait_for(self._commit_handled(), max(0.0, stop_by - time.monotonic()))
+        except Exception as failure:  # with the broker away, say; what is not committed is handled again
+            log.warning("what was handled before the failure is not committed", reason=repr(failure))
+        await self.crash(error)
+
+    async def _commit_handled(self) -> None:
+        """Commit; the first only waits when another commit is on its way, which may know less."""
+        if kafka_consumer(self) is not None:
+            await self.consumer.commit()
+            await self.consumer.commit()
 
     # -- acks: ours alone count --------------------------------------------------------------------------
 
