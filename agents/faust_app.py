@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 FETCH_WAIT_MS = 25
 """Faust asks brokers to hold a fetch for 1,500 ms, and its connection waits as long for anything else."""
+LUMP_WAIT_MS, LUMP_BYTES = 50, 1024 * 1024
+"""The same where events come fast: fetched few at a time they cost twice as much, here and in the broker."""
 REBALANCE_TIMEOUT_S = 60.0
 """So long a group waits for a member that finishes what runs; then it goes on without it."""
 MAX_POLL_INTERVAL_S = 86_400.0
@@ -47,6 +49,7 @@ class Callbacks(Protocol):
     def abandon(self) -> None: ...
     def stopping(self) -> None: ...
     def beat(self) -> None: ...
+    def is_busy(self) -> bool: ...
     def crash(self, error: BaseException | None) -> None: ...
 
 
@@ -155,10 +158,17 @@ class App(faust.App):  # type: ignore[misc]
             if self.should_stop:
                 return
             self.callbacks.beat()
+            self._fetch_in_lumps(self.callbacks.is_busy())
             trouble = self._trouble()
             if trouble is not None:
                 self.callbacks.crash(trouble)
                 return
+
+    def _fetch_in_lumps(self, busy: bool) -> None:
+        fetcher = getattr(kafka_consumer(self), "_fetcher", None)
+        if fetcher is not None:  # it reads both for each request
+            fetcher._fetch_max_wait_ms = LUMP_WAIT_MS if busy else FETCH_WAIT_MS
+            fetcher._fetch_min_bytes = LUMP_BYTES if busy else 1
 
     def _trouble(self) -> BaseException | None:
         consumer = kafka_consumer(self)

@@ -11,12 +11,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from agents.pacing import Pacing
 from streams.errors import BrokerError
 from streams.records import Record, committed_offset, end_offset, read_batches, read_range
 from streams.settings import Settings
@@ -32,8 +34,6 @@ BUSY_BATCHES = 4
 """Under a load that never pauses, so many batches have to be done before what stands between them has a turn."""
 LOOK_INTERVAL_S = 2.0
 """Between two looks for records at the end of a partition that nobody delivers."""
-_LONGEST_REST_S = 0.2
-"""A batch that is not full waits no longer than this, however long the one before took."""
 
 
 class PartitionHandler(Protocol):
@@ -58,9 +58,8 @@ class PartitionHandler(Protocol):
 class RuntimeOptions:
     """How one role consumes. `concurrent_batches` above 1 lets answers overtake each other; acks never do.
 
-    `batch_wait_s`: a batch that is not full waits so long for more records; and behind another batch as long as
-    that one took. So a worker that has become slow, as on a machine that is short of cores, makes fewer and larger
-    batches, which cost little more than small ones. 0: never.
+    `batch_wait_s`: a batch that is not full waits so long for more records, and longer where records come fast
+    (`agents/pacing.py`). 0: never.
     """
 
     role: str
@@ -111,8 +110,9 @@ class PartitionRunner:
         self._next: dict[str, int] = {}
         self._overdue: dict[str, int] = {}
         self._looked_at = 0.0
-        self._rests_until = 0.0
+        self._pacing = Pacing()
         self._changed = asyncio.Event()
+        self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ends = False
         self._abandoned = False
@@ -129,6 +129,8 @@ class PartitionRunner:
     def put(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
         self._changed.set()
+        if len(self._waiting) >= self._around.options.batch:
+            self._full.set()
 
     @property
     def in_flight(self) -> int:
@@ -139,6 +141,11 @@ class PartitionRunner:
         """For how long the oldest event that is not acked has been here, 0 without one."""
         oldest = [batch[0] for _, batch in self._running if batch] or list(self._waiting)
         return time.monotonic() - oldest[0].since if oldest else 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether batches rest, so that more records come."""
+        return self._around.options.batch_wait_s > 0 and self._pacing.is_fast(time.monotonic())
 
     def pause(self) -> None:
         """Take nothing new and drop what waits: Kafka delivers it again."""
@@ -244,11 +251,17 @@ class PartitionRunner:
             except TimeoutError:
                 return []
         if options.batch_wait_s and len(self._waiting) < options.batch:
-            await asyncio.sleep(max(options.batch_wait_s, self._rests_until - time.monotonic()))
+            await self._rest(options.batch_wait_s)
         if self.paused:
             return []
         count = min(options.batch, len(self._waiting))
         return [self._waiting.popleft() for _ in range(count)]
+
+    async def _rest(self, shortest_s: float) -> None:
+        """Let a batch fill; over as soon as it is full."""
+        self._full.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._full.wait(), max(shortest_s, self._pacing.rest(time.monotonic())))
 
     async def _begin(self, batch: list[Waiting]) -> None:
         records = await self._without_gaps([waiting.record for waiting in batch])
@@ -262,10 +275,8 @@ class PartitionRunner:
 
     async def _handle(self, records: list[Record]) -> None:
         if records:
-            started = time.monotonic()
+            self._pacing.began(time.monotonic(), len(records))
             await self._handler.handle(records)
-            now = time.monotonic()
-            self._rests_until = now + min(now - started, _LONGEST_REST_S)
 
     async def _without_gaps(self, records: list[Record]) -> list[Record]:
         """With the records that Faust skipped, without those that were handled before; topic by topic."""

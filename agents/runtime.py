@@ -140,6 +140,10 @@ class Runtime:
     def beat(self) -> None:
         self.health.beat()
 
+    def is_busy(self) -> bool:
+        """Whether records come so fast to some partition that its batches wait for more of them."""
+        return any(runner.is_busy for runner in self.runners.values())
+
     async def route(self, event: Any) -> None:
         """Hand one event to the runner of its partition; waits while that one is full."""
         message = event.message

@@ -145,7 +145,7 @@ def test_faust_still_goes_the_way_that_we_stand_in(
     ("owner", "attributes"),
     [
         (GroupCoordinator, ["_pending_exception", "_coordination_task", "member_id", "_group_instance_id"]),
-        (Fetcher, ["_fetch_task"]),
+        (Fetcher, ["_fetch_task", "_fetch_min_bytes", "_fetch_max_wait_ms"]),
         (aiokafka.AIOKafkaConsumer, ["_coordinator", "_fetcher"]),
         (Consumer, ["_unacked_messages", "_waiting_for_ack", "_committed_offset"]),
         (ThreadDelegateConsumer, ["_thread"]),
@@ -158,7 +158,7 @@ def test_what_the_watchdog_reads_is_still_there(owner: type, attributes: list[st
     missing = [
         name for name in attributes if f"self.{name} = " not in source and f"    {name}: " not in source
     ]
-    assert not missing, f"{owner.__name__} has no {missing} any more: see `_trouble` in agents/faust_app.py"
+    assert not missing, f"{owner.__name__} has no {missing} any more: see `_watch` in agents/faust_app.py"
 
 
 def test_the_heartbeats_of_aiokafka_do_not_name_the_member() -> None:
