@@ -170,7 +170,7 @@ class CentroidTree:
     def nearest(self, vectors: Floats, k: int, *, beam: int = BEAM) -> tuple[Numbers, Floats, Numbers]:
         """The k nearest leaves that take documents, of vectors (n, d): packed leaves (n, k), squared distances
         (n, k), both best first, and how many there are (n,)."""
-        found = self.route(vectors, k, among=self.every, beam=beam, by_distance=True)
+        found = self.route(vectors, k, among=self.every, beam=beam, length_penalty=1.0)
         squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
         return found.leaves, np.maximum(squares - 2 * found.geometry, 0), found.counts
 
@@ -181,12 +181,15 @@ class CentroidTree:
         *,
         among: LiveTrie,
         beam: int = BEAM,
-        by_distance: bool = False,
+        length_penalty: float = 0.0,
         learned: Learned | None = None,
         may_open: NDArray[np.bool_] | None = None,
     ) -> Routed:
-        """The k best leaves in the trie `among` for vectors (n, d). may_open: by number; others are left out, and
-        so are subcategories without one."""
+        """The k best leaves in the trie `among` for vectors (n, d).
+
+        length_penalty: what half the squared length of a leaf counts against its inner product: 0 orders by inner
+        product, 1 by distance. may_open: by number; others are left out, and so are subcategories without one.
+        """
         n = len(vectors)
         whole, steps = in_whole_numbers(padded(np.ascontiguousarray(vectors, dtype=np.float32)))
         found = Routed(
@@ -200,7 +203,7 @@ class CentroidTree:
         with self.readers.reading():
             children, arrays = among.arrays.children, self.arrays
             route(
-                children.extents, children.pool, arrays, whole, steps, np.float32(by_distance), heads,
+                children.extents, children.pool, arrays, whole, steps, np.float32(length_penalty), heads,
                 np.float32(weight), np.float32(sharpness), beam,
                 _ALL if may_open is None else may_open,
                 _ALL if may_open is None else self._branches_above(may_open),

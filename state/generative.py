@@ -22,14 +22,19 @@ from state.lists import COUNT_MASK, Lists, grown
 from state.readers import Readers, Retired
 from state.routing import Learned
 from state.trie import LiveTrie
-from state.vector_rows import QueryArrays, RowArrays, in_whole_numbers, padded
+from state.vector_rows import QueryArrays, RowArrays
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-NEIGHBOURS = 32
-"""A document's second leaf is one of so many nearest to its first."""
+CANDIDATES = 16
+"""A document's second leaf is one of so many nearest to it, found in its eight nearest subcategories."""
+_CANDIDATE_BEAM = 8
+_AROUND = 32
+"""Leaves beside one that changed whose documents are looked at again."""
+_LENGTH_PENALTY = 0.25
+"""Leaves with short centroids are spread out, and hold documents nearer to a query than their middle is."""
 _NONE = -1
 _AT_ONCE = 4_096
 
@@ -77,9 +82,6 @@ class GenerativePath:
         self._first = np.full(1024, _NONE, dtype=np.int32)
         self._second = np.full(1024, _NONE, dtype=np.int32)
         self._sizes = np.zeros(64, dtype=np.int64)
-        self._neighbours = np.full((64, NEIGHBOURS), _NONE, dtype=np.int32)
-        self._products = np.zeros((64, NEIGHBOURS), dtype=np.float32)
-        self._fresh = np.zeros(64, dtype=np.bool_)
         self._repairs: OrderedDict[int, None] = OrderedDict()
         self._leaving: Retired[NDArray[np.int64]] = Retired(readers)
         self._moved: dict[int, list[tuple[int, int]]] = {}
@@ -93,9 +95,7 @@ class GenerativePath:
         self.tree.put(leaves, centroids)
         numbers = np.array([self.tree.number(leaf) for leaf in np.asarray(leaves).tolist()], dtype=np.int64)
         self._make_leaf_room(int(numbers.max(initial=0)))
-        changed = numbers[self._fresh[numbers] | (len(numbers) < len(self.tree))]
-        self._fresh[numbers] = False
-        if len(changed) == len(numbers) < len(self.tree):
+        if len(numbers) < len(self.tree):
             self._note_changed(numbers)
 
     def close_leaf(self, leaf: int) -> None:
@@ -264,11 +264,13 @@ class GenerativePath:
             may_open = self._holding(seeds)
         elif allowed is not None:
             may_open = self._holding(np.flatnonzero(allowed))
+        penalty = _LENGTH_PENALTY * float(np.linalg.norm(direction))
         routed = self.tree.route(
             direction[None, :],
             skip + leaves + 1,
             among=self.live,
             beam=beam,
+            length_penalty=penalty,
             learned=learned,
             may_open=may_open,
         )
@@ -281,7 +283,12 @@ class GenerativePath:
             _ALL if allowed is None else allowed, seen, members, slots, scores,
         )  # fmt: skip
         order = np.lexsort((slots[:found], -scores[:found]))
-        unopened = float(routed.geometry[0, skip + opened]) if opened < there else -np.inf
+        unopened = -np.inf
+        if opened < there:
+            best = routed.numbers[0, skip + opened]
+            unopened = float(
+                routed.geometry[0, skip + opened] + penalty * self.tree.arrays.leaves.biases[best]
+            )
         return Generated(slots[:found][order], scores[:found][order], routed, opened, scored, unopened)
 
     def probabilities(
@@ -310,8 +317,7 @@ class GenerativePath:
     def nbytes(self) -> int:
         """Bytes of memory that hold something."""
         by_slot = self._first.nbytes + self._second.nbytes
-        by_leaf = self._sizes.nbytes + self._neighbours.nbytes + self._products.nbytes
-        return self.tree.nbytes + self.live.nbytes + self._postings.nbytes + by_slot + by_leaf
+        return self.tree.nbytes + self.live.nbytes + self._postings.nbytes + by_slot + self._sizes.nbytes
 
     def _seen(self) -> NDArray[np.uint8]:
         """A bit for each slot, all clear; for each thread its own."""
@@ -335,39 +341,22 @@ class GenerativePath:
         return members
 
     def _second_leaves(self, numbers: Numbers, vectors: Floats) -> Numbers:
-        stale = np.unique(numbers[~self._fresh[numbers]])
-        if len(stale):
-            self._find_neighbours(stale)
-        wide = padded(np.ascontiguousarray(vectors, dtype=np.float32))
-        whole, steps = in_whole_numbers(wide)
-        leaves = self.tree.arrays.leaves
-        seconds = np.empty(len(numbers), dtype=np.int64)
+        near = self.tree.route(
+            vectors, CANDIDATES, among=self.tree.every, beam=_CANDIDATE_BEAM, length_penalty=1.0
+        )
+        leaves, seconds = self.tree.arrays.leaves, np.empty(len(numbers), dtype=np.int64)
         choose_second(
-            leaves.centroids, leaves.steps, leaves.biases, numbers, self._neighbours, self._products, wide, whole,
-            steps, seconds,
+            leaves.centroids, leaves.steps, numbers, near.numbers, near.geometry, near.counts,
+            np.ascontiguousarray(vectors, dtype=np.float32), seconds,
         )  # fmt: skip
         return seconds
 
-    def _find_neighbours(self, numbers: Numbers) -> None:
-        known = numbers[~np.isnan(self.tree.arrays.leaves.steps[numbers])]
-        self._neighbours[numbers] = _NONE
-        self._fresh[numbers] = True
-        if not len(known):
-            return
-        exact = self.tree.exact(known)
-        found = self.tree.route(exact, NEIGHBOURS + 1, among=self.tree.every, by_distance=True)
-        for i, number in enumerate(known.tolist()):
-            near = found.numbers[i, : found.counts[i]]
-            near = near[near != number][:NEIGHBOURS]
-            self._neighbours[number, : len(near)] = near
-            self._products[number, : len(near)] = self.tree.exact(near) @ exact[i]
-
     def _note_changed(self, numbers: Numbers) -> None:
         """What lies around these leaves is looked at again."""
-        self._find_neighbours(numbers)
-        around = np.unique(np.concatenate([numbers, self._neighbours[numbers].ravel()]))
-        around = around[around >= 0]
-        self._fresh[around] = False
+        known = numbers[~np.isnan(self.tree.arrays.leaves.steps[numbers])]
+        near = self.tree.route(self.tree.exact(known), _AROUND, among=self.tree.every, length_penalty=1.0)
+        there = np.arange(_AROUND) < near.counts[:, None]
+        around = np.unique(np.concatenate([numbers, near.numbers[there]]))
         self._repairs.update(dict.fromkeys(around.tolist()))
 
     def _post(self, slots: Numbers, firsts: Numbers, seconds: Numbers) -> NDArray[np.int64]:
@@ -418,9 +407,7 @@ class GenerativePath:
             return
         while room <= highest:
             room *= 2
-        self._sizes, self._fresh = grown(self._sizes, room, 0), grown(self._fresh, room, 0)
-        self._neighbours = grown(self._neighbours, room, _NONE)
-        self._products = grown(self._products, room, 0)
+        self._sizes = grown(self._sizes, room, 0)
         self._postings.make_room(lists=room)
 
     def _make_slot_room(self, highest: int) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from state.compiled import Scalar, compiled, observe
 from state.lists import COUNT_BITS, COUNT_MASK, Arrays, append, find, has_room, remove_at
-from state.vector_rows import QueryArrays, RowArrays, product, score_slots
+from state.vector_rows import QueryArrays, RowArrays, score_slots
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -21,31 +21,37 @@ ORTHOGONALITY = np.float32(1.0)
 def choose_second(
     centroids: NDArray[np.int8],
     centroid_steps: Floats,
-    biases: Floats,
     numbers: Numbers,
-    neighbours: NDArray[np.int32],
-    products: Floats,
+    near: Numbers,
+    geometry: Floats,
+    counts: Numbers,
     vectors: Floats,
-    whole: NDArray[np.int16],
-    steps: Floats,
     seconds: Numbers,
 ) -> None:
-    """The neighbour c' of the first leaf c with the least |x-c'|^2 + lambda ((x-c)(x-c'))^2 / |x-c|^2."""
+    """Of leaves near x the c' with the least |x-c'|² + lambda (r·(x-c'))² / |r|², r = x - c from the first leaf c.
+
+    near, geometry: leaves (n, k) and x·c' - |c'|²/2; counts (n,) of them. vectors: x, (n, d).
+    """
+    residual = np.empty(vectors.shape[1], dtype=np.float32)
     for i in range(len(numbers)):
-        own = numbers[i]
-        square = np.float32(0.0)
-        for j in range(vectors.shape[1]):
-            square += vectors[i, j] * vectors[i, j]
-        to_own = centroid_steps[own] * steps[i] * np.float32(product(centroids, own, whole, i))
-        residual = max(square - 2 * to_own + 2 * biases[own], np.float32(1e-9))
+        own, step = numbers[i], centroid_steps[numbers[i]]
+        length, square, along = np.float32(0.0), np.float32(1e-9), np.float32(0.0)
+        for j in range(len(residual)):
+            value = vectors[i, j]
+            residual[j] = value if np.isnan(step) else value - step * centroids[own, j]
+            length += value * value
+            square += residual[j] * residual[j]
+            along += residual[j] * value
         best, seconds[i] = np.float32(np.inf), -1
-        for j in range(neighbours.shape[1]):
-            other = np.int64(neighbours[own, j])
-            if other < 0:
-                break
-            to_other = centroid_steps[other] * steps[i] * np.float32(product(centroids, other, whole, i))
-            parallel = square - to_other - to_own + products[own, j]
-            loss = square - 2 * to_other + 2 * biases[other] + ORTHOGONALITY * parallel * parallel / residual
+        for k in range(counts[i]):
+            other = near[i, k]
+            if other == own:
+                continue
+            to_other = np.float32(0.0)
+            for j in range(len(residual)):
+                to_other += residual[j] * np.float32(centroids[other, j])
+            parallel = along - centroid_steps[other] * to_other
+            loss = length - 2 * geometry[i, k] + ORTHOGONALITY * parallel * parallel / square
             if loss < best:
                 best, seconds[i] = loss, other
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.codebooks import fit_codebook
 from models.codebooks.second_leaf import NONE, second_leaves
+from state.generative import GenerativePath
+from state.readers import Readers
 
 
 def naive(vector: np.ndarray, first: int, candidates: list[int], centroids: np.ndarray, weight: float) -> int:
@@ -71,3 +74,23 @@ def test_a_document_on_its_centroid_gets_the_nearest_other_leaf():
         centroids[:1], first=np.array([0]), candidates=np.array([[0, 1, 2]]), centroids=centroids
     )
     assert found.tolist() == [2]
+
+
+def test_the_live_index_chooses_nearly_the_same_second_leaves() -> None:
+    """It looks for candidates with a beam, on centroids of 8 bits."""
+    random = np.random.default_rng(3)
+    middles = random.standard_normal((40, 32)).astype(np.float32)
+    vectors = middles[random.integers(40, size=3_000)] + random.standard_normal((3_000, 32)).astype(
+        np.float32
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    book = fit_codebook(vectors, epoch=1, stamp="test", leaves=96, seed=0)
+    codes, _ = book.nearest(vectors, 17)
+    near = np.searchsorted(book.leaves, codes)
+    wanted = second_leaves(vectors, first=near[:, 0], candidates=near, centroids=book.centroids)
+
+    path = GenerativePath(32, readers=Readers())
+    path.set_leaves(book.leaves, book.centroids)
+    path.put(np.arange(len(vectors)), codes[:, 0], vectors)
+    chosen = path.leaves_of(np.arange(len(vectors)))[:, 1]
+    assert np.mean(chosen == book.leaves[wanted]) > 0.9
