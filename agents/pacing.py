@@ -23,23 +23,18 @@ class Pacing:
 
     def __init__(self) -> None:
         self._rate = 0.0
-        self._began: float | None = None
+        self._began = -math.inf
 
     def began(self, now: float, count: int) -> None:
         """A batch of so many records begins."""
-        if self._began is not None:
-            passed = max(now - self._began, 1e-3)
-            self._rate += -math.expm1(-passed / _WINDOW_S) * (count / passed - self._rate)
+        passed = max(now - self._began, 1e-3)
+        self._rate += -math.expm1(-passed / _WINDOW_S) * (count / passed - self._rate)
         self._began = now
 
     def is_fast(self, now: float) -> bool:
         """Whether enough records are to be expected within a rest, and the last batch is not long past."""
-        if self._began is None or now - self._began > _WINDOW_S:
-            return False
-        return self._rate * LONGEST_REST_S >= WORTH
+        return now - self._began <= _WINDOW_S and self._rate * LONGEST_REST_S >= WORTH
 
     def rest(self, now: float) -> float:
         """Seconds until the next batch should begin, 0 when at once."""
-        if self._began is None or not self.is_fast(now):
-            return 0.0
-        return max(0.0, self._began + LONGEST_REST_S - now)
+        return max(0.0, self._began + LONGEST_REST_S - now) if self.is_fast(now) else 0.0

@@ -30,18 +30,19 @@ def choose_second(
 ) -> None:
     """Of leaves near x the c' with the least |x-c'|² + lambda (r·(x-c'))² / |r|², r = x - c from the first leaf c.
 
-    near, geometry: leaves (n, k) and x·c' - |c'|²/2; counts (n,) of them. vectors: x, (n, d).
+    near, geometry: leaves (n, k) and x·c' - |c'|²/2; counts (n,) of them. vectors: x, (n, d). |x|², the same for all
+    c', is left out of what is compared. A first leaf without a centroid counts as one at 0.
     """
     residual = np.empty(vectors.shape[1], dtype=np.float32)
     for i in range(len(numbers)):
         own, step = numbers[i], centroid_steps[numbers[i]]
-        length, square, along = np.float32(0.0), np.float32(1e-9), np.float32(0.0)
+        if np.isnan(step):
+            step = np.float32(0.0)
+        square, along = np.float32(1e-9), np.float32(0.0)
         for j in range(len(residual)):
-            value = vectors[i, j]
-            residual[j] = value if np.isnan(step) else value - step * centroids[own, j]
-            length += value * value
+            residual[j] = vectors[i, j] - step * centroids[own, j]
             square += residual[j] * residual[j]
-            along += residual[j] * value
+            along += residual[j] * vectors[i, j]
         best, seconds[i] = np.float32(np.inf), -1
         for k in range(counts[i]):
             other = near[i, k]
@@ -51,7 +52,7 @@ def choose_second(
             for j in range(len(residual)):
                 to_other += residual[j] * np.float32(centroids[other, j])
             parallel = along - centroid_steps[other] * to_other
-            loss = length - 2 * geometry[i, k] + ORTHOGONALITY * parallel * parallel / square
+            loss = ORTHOGONALITY * parallel * parallel / square - 2 * geometry[i, k]
             if loss < best:
                 best, seconds[i] = loss, other
 

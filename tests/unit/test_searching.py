@@ -58,7 +58,8 @@ def searching_with(
 ) -> Iterator[Searching]:
     index = LiveIndex(8)
     index.activate(1)
-    centroids = np.stack([vector(name) for name in NAMES])
+    # A little longer each, so that no two leaves are equally near to a document.
+    centroids = np.stack([vector(name) * (1 + 0.01 * place) for place, name in enumerate(NAMES)])
     index.set_tree(1, LEAVES, centroids)
     documents = [
         LiveDocument(
