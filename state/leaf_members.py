@@ -30,8 +30,8 @@ def choose_second(
 ) -> None:
     """Of leaves near x the c' with the least |x-c'|² + lambda (r·(x-c'))² / |r|², r = x - c from the first leaf c.
 
-    near, geometry: leaves (n, k) and x·c' - |c'|²/2; counts (n,) of them. vectors: x, (n, d). |x|², the same for all
-    c', is left out of what is compared. A first leaf without a centroid counts as one at 0.
+    near, geometry: leaves (n, k) and x·c' - |c'|²/2; counts (n,) of them. vectors: x, (n, d). |x|², the same for
+    all c', is left out of what is compared. A first leaf without a centroid counts as one at 0.
     """
     residual = np.empty(vectors.shape[1], dtype=np.float32)
     for i in range(len(numbers)):
