@@ -33,6 +33,12 @@ class QueryVector:
     role: PartRole = "and"
 
 
+def summed(vectors: Sequence[QueryVector]) -> Vector:
+    """The vector (d,) that stands for a query: the weighted sum of its parts, without those of the role `not`."""
+    wanted: Vector = np.sum([v.weight * v.vector for v in vectors if v.role != "not"], axis=0)
+    return wanted
+
+
 @dataclass(frozen=True)
 class Serving:
     """A decoder whose nodes the live index has taken in, and the weight that it counts with now."""

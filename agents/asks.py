@@ -96,12 +96,13 @@ def impression(ask: Ask, shown: Impression, settings: Settings) -> Outgoing:
     return Outgoing(settings.topic("impressions"), ask.query_id.encode(), shown.to_json(), headers)
 
 
-def check_size(outgoing: list[Outgoing]) -> None:
-    """Raise DataError `too_large` for an answer that its topic would not take."""
+def checked(outgoing: list[Outgoing]) -> list[Outgoing]:
+    """What is to be written; raises DataError `too_large` for an answer that its topic would not take."""
     if any(len(each.value or b"") > ANSWER_LIMIT for each in outgoing):
         raise DataError(
             "too_large", f"the answer is over {ANSWER_LIMIT} bytes; ask for fewer hits", field="top_k"
         )
+    return outgoing
 
 
 def not_taken(record: Record, refusal: RefusedError, settings: Settings) -> list[Outgoing]:

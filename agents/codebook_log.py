@@ -16,7 +16,7 @@ from agents.content_store import ContentStore
 from agents.epochs import PROVISIONAL, live_epochs
 from agents.published_trees import PublishedTrees
 from models.codebooks import Codebook, LeafChange
-from streams.clients import reader
+from streams.clients import FOLLOWING, reader
 from streams.errors import ModelError
 from streams.events.base import LogPosition
 from streams.events.codebooks import (
@@ -173,7 +173,7 @@ class CodebookLog:
             self._advance(self._next)
 
     def _records(self, start: int, *, stop_at: int | None = None) -> Iterator[Record]:
-        consumer = reader(self._settings)
+        consumer = reader(self._settings, **FOLLOWING)
         try:
             consumer.assign([TopicPartition(self._settings.topic("codebooks"), 0, start)])
             while not self._stopping.is_set() and (stop_at is None or start < stop_at):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from agents.model_log import FUSION_FILE, fusion_weights
+from agents.worker import take_what_is_left
 from models.bundles import Bundle, Manifest
 from models.codebooks import Codebook
 from models.decoder.decoder import FILES
@@ -45,7 +46,6 @@ QUERIES = 8_000
 """Their titles, asked as queries, at most."""
 FEWEST_QUERIES = 1_000
 """With fewer titles there is no decoder: trained on documents as queries, it misleads queries of another kind."""
-NICENESS = 10
 _SAMPLE, _REQUEST, _DONE = "sample.safetensors", "request.json", "done.json"
 _NO_TORCH = 3
 _TEXTS_AT_ONCE = 64
@@ -195,7 +195,7 @@ def train(folder: Path) -> int:
         from models.decoder.training import DistillationOptions, distil
     except ImportError:
         return _NO_TORCH
-    os.nice(NICENESS)
+    take_what_is_left()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     request = orjson.loads((folder / _REQUEST).read_bytes())
     sample = _sample(folder, request, load_encoder(request["encoder"], threads=1))

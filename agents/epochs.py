@@ -54,16 +54,17 @@ class Corpus:
 def fit_reason(corpus: Corpus, index: IndexSettings) -> FitReason | None:
     """Why a tree is to be fitted now, None when it is not.
 
-    First at `ids_from` documents, then at `exact_up_to`, then when as many came or went as it was fitted on. Also
-    when the sampled recall has fallen, unless hardly a document is new: the same ones would give the same tree.
+    First at `ids_from` documents, then at `exact_up_to`, then when there are `refit_at` times as many, or as many
+    came and went. Also when the sampled recall has fallen, unless hardly a document is new: the same ones would
+    give the same tree.
     """
     count, fitted_on = corpus.count, corpus.fitted_on
     if fitted_on is None:
         return "first" if count >= index.ids_from else None
     if count < index.exact_up_to:
         return None
-    if fitted_on < index.exact_up_to or count >= 2 * fitted_on:
+    if fitted_on < index.exact_up_to or count >= index.refit_at * fitted_on:
         return "growth"
     if corpus.recall_fell:
         return "recall" if corpus.churn > fitted_on // 10 else None
-    return "churn" if corpus.churn >= fitted_on else None
+    return "churn" if corpus.churn >= (index.refit_at - 1) * fitted_on else None

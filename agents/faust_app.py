@@ -265,7 +265,9 @@ class HandledConsumer(Consumer):  # type: ignore[misc]
         """Nothing to remember."""
 
 
-def build_app(settings: Settings, callbacks: Callbacks, *, role: str, topics: Iterable[str]) -> App:
+def build_app(
+    settings: Settings, callbacks: Callbacks, *, role: str, topics: Iterable[str], single: bool = False
+) -> App:
     """A Faust app that hands each event of the topics to `callbacks.route`. Raises BrokerError without brokers."""
     if not settings.brokers:
         raise BrokerError("no broker: run `trieflow up`, or set TRIEFLOW_BROKERS to host:port")
@@ -278,7 +280,7 @@ def build_app(settings: Settings, callbacks: Callbacks, *, role: str, topics: It
         broker=["kafka://" + address for address in settings.brokers.split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
-        PartitionAssignor=complete_assignor(settings.partitions),
+        PartitionAssignor=complete_assignor(settings.partitions, single=single),
         Worker=PromptWorker,
         datadir=str(folder),
         processing_guarantee="at_least_once",

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-import secrets
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
-
-from agents.asked import QueryVector
+from agents.asked import QueryVector, summed
+from agents.keyed_hashes import KeyedHashes
 from streams.events.assignments import StampedVector
 from streams.events.impressions import Impression, ImpressionPart, ShownDocument
 from streams.events.queries import Query, Result
 from streams.settings import Settings
 
-KEY_FILE = "user-hash-key"
-_KEY_BYTES = 32
-
 
 class Impressions:
-    """Makes impressions. People are in them as keyed hashes alone, words only where the settings allow it."""
+    """Makes impressions. People and unknown words are in them as keyed hashes alone, the words of queries
+    only where the settings allow it."""
 
-    def __init__(self, settings: Settings, *, stamp: str) -> None:
+    def __init__(self, settings: Settings, hashes: KeyedHashes, *, stamp: str) -> None:
         self._with_text = settings.privacy.log_query_text
-        self._key = _user_key(settings)
+        self._hashes = hashes
         self._stamp = stamp
 
-    def of(self, query: Query, result: Result, vectors: Sequence[QueryVector]) -> Impression:
-        """The impression of an answer; its query vector (d,) is the weighted sum of the parts but `not`."""
-        vector = np.sum([v.weight * v.vector for v in vectors if v.role != "not"], axis=0)
+    def of(
+        self,
+        query: Query,
+        result: Result,
+        vectors: Sequence[QueryVector],
+        *,
+        unknown_words: Sequence[str] = (),
+        random_pairs: Sequence[int] = (),
+        memory_offset: int = -1,
+    ) -> Impression:
+        """The impression of an answer. unknown_words: as keyed hashes."""
         return Impression(
             query_id=result.query_id,
-            user=self._hashed(query.user_id),
+            user=None if query.user_id is None else self._hashes.user(query.user_id),
             session_id=query.session_id,
             previous_query_id=query.previous_query_id,
             parts=self._parts(query),
-            query_vector=StampedVector.of(self._stamp, "fused", vector),
+            query_vector=StampedVector.of(self._stamp, "fused", summed(vectors)),
             shown=[
                 ShownDocument(
                     document_id=hit.document_id,
@@ -50,17 +49,16 @@ class Impressions:
                 )
                 for hit in result.hits or ()
             ],
+            shuffled=bool(random_pairs),
+            random_pairs=list(random_pairs),
+            unknown_words=list(unknown_words),
             models=[self._stamp],
             epoch=result.epoch,
             fresh_to=result.fresh_to,
             codebook_offset=result.codebook_offset,
+            memory_offset=memory_offset,
             at=datetime.now(UTC),
         )
-
-    def _hashed(self, user_id: str | None) -> str | None:
-        if user_id is None:
-            return None
-        return hmac.new(self._key, user_id.encode(), hashlib.sha256).hexdigest()
 
     def _parts(self, query: Query) -> list[ImpressionPart]:
         return [
@@ -73,26 +71,3 @@ class Impressions:
             )
             for part in query.parts
         ]
-
-
-def _user_key(settings: Settings) -> bytes:
-    """The key that turns user ids into hashes: a setting, or made once and kept in the data folder."""
-    if settings.privacy.user_hash_key is not None:
-        return settings.privacy.user_hash_key.get_secret_value().encode()
-    path: Path = settings.data / KEY_FILE
-    if not path.exists():
-        _make_key(path)
-    return path.read_bytes()
-
-
-def _make_key(path: Path) -> None:
-    """Whole or not at all, and the first of several searchers wins: all must hash alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name) as file:
-        file.write(secrets.token_bytes(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            os.link(file.name, path)
-        except FileExistsError:
-            pass

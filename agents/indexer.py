@@ -35,7 +35,7 @@ log = structlog.get_logger()
 ROLE = "indexer"
 DOWNLOADS = 16
 """Pictures fetched at the same time, over all partitions."""
-RE_ID_BATCH = 64
+RE_ID_BATCH = 16
 """Documents re-ided in one transaction; between two of them, events go first."""
 
 _REPORT_S = 0.5

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from agents import crash_points
 from agents.assignment_log import SOURCE, LogEntry
+from agents.fenced_writer import call, produce, refused
 from streams.clients import transactional_producer
-from streams.errors import BrokerError, FencedError
 from streams.events.base import LogPosition
 from streams.events.documents import Receipt
 from streams.headers import TYPES, Headers, cloud_event
 from streams.settings import Settings
-
-T = TypeVar("T")
-
-_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
 
 
 @dataclass(frozen=True)
@@ -69,20 +63,20 @@ class PartitionLog:
         self._producer: Producer = transactional_producer(
             settings, transactional_id=f"{settings.prefix}indexer-{partition}", timeout_s=self._timeout_s
         )
-        self._call(lambda: self._producer.init_transactions(60.0))
+        call(lambda: self._producer.init_transactions(60.0))
 
     def publish(self, outputs: Outputs, *, active_epoch: int, log_end: int) -> list[int]:
         """Write one batch; returns the log offsets of its entries. `log_end` serves receipts without entry."""
         if outputs.is_empty():
             return []
-        self._call(self._producer.begin_transaction)
+        call(self._producer.begin_transaction)
         offsets = self._write_entries(outputs.entries, active_epoch)
         if __debug__:
             crash_points.reached("in-5")
         self._write_receipts(outputs.receipts, offsets, log_end)
         for letter in outputs.dead_letters:
             self._produce(letter.topic, key=letter.key, value=letter.value, headers=letter.headers)
-        self._call(lambda: self._producer.commit_transaction(self._timeout_s))
+        call(lambda: self._producer.commit_transaction(self._timeout_s))
         return offsets
 
     def _write_entries(self, entries: Sequence[LogEntry], active_epoch: int) -> list[int]:
@@ -106,9 +100,9 @@ class PartitionLog:
                 on_delivery=lambda error, message, place=place: delivered(place, error, message),
             )
         if entries:
-            waiting = self._call(lambda: self._producer.flush(self._timeout_s))
+            waiting = call(lambda: self._producer.flush(self._timeout_s))
             if failures or waiting:
-                raise _ours(failures[0] if failures else None)
+                raise refused(failures[0] if failures else None)
         return offsets
 
     def _write_receipts(
@@ -132,38 +126,4 @@ class PartitionLog:
     def _produce(self, topic: str, **message: object) -> None:
         # Log entries and receipts go to the partition that owns them, whatever their key hashes to.
         partition = {} if topic.endswith(".dlq") else {"partition": self._partition}
-        while True:
-            try:
-                with _translated():
-                    self._producer.produce(topic, **partition, **message)
-                    self._producer.poll(0)
-                return
-            except BufferError:
-                self._call(lambda: self._producer.poll(0.1))
-
-    @staticmethod
-    def _call(step: Callable[[], T]) -> T:
-        with _translated():
-            return step()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The client's exceptions as ours."""
-    try:
-        yield
-    except KafkaException as error:
-        raise _ours(error.args[0]) from error
-    except SystemError as error:
-        # The client raises a fatal error in the middle of whatever it calls back just then.
-        if not isinstance(error.__cause__, KafkaException):
-            raise
-        raise _ours(error.__cause__.args[0]) from error
-
-
-def _ours(error: KafkaError | None) -> FencedError | BrokerError:
-    if error is None:
-        return BrokerError("Kafka did not confirm a batch in time; it is tried again after a restart")
-    if error.code() in _FENCED:
-        return FencedError("another process owns this partition now")
-    return BrokerError(f"Kafka refused a batch: {error.str()}")
+        produce(self._producer, topic, **partition, **message)

@@ -59,7 +59,7 @@ class RuntimeOptions:
     """How one role consumes. `concurrent_batches` above 1 lets answers overtake each other; acks never do.
 
     `batch_wait_s`: a batch that is not full waits so long for more records, and longer where records come fast
-    (`agents/pacing.py`). 0: never.
+    (`agents/pacing.py`). 0: never. `single`: one worker takes all partitions, the others of the role stand by.
     """
 
     role: str
@@ -68,6 +68,7 @@ class RuntimeOptions:
     batch_wait_s: float = 0.0
     queue: int = 256
     concurrent_batches: int = 1
+    single: bool = False
 
 
 class Surroundings(Protocol):

@@ -19,7 +19,7 @@ from agents.sensors import Sensor
 from agents.shards import CheckpointSaver
 from state.records import LogRecord
 from state.shard import Shard
-from streams.clients import reader
+from streams.clients import FOLLOWING, reader
 from streams.errors import BrokerError
 from streams.events.base import LogPosition
 from streams.records import Record, raise_on_error
@@ -104,7 +104,7 @@ class Replica:
             consumer.close()
 
     def _run(self) -> None:
-        consumer = reader(self._settings)
+        consumer = reader(self._settings, **FOLLOWING)
         topic = self._settings.topic("assignments")
         try:
             consumer.assign([TopicPartition(topic, p, offset) for p, offset in self.positions.items()])

@@ -69,7 +69,7 @@ class Runtime:
         self._failed = False
         self._abandoned = False
         self.health.set_ready("partitions", False, "joining the group")
-        self.app = build_app(settings, self, role=options.role, topics=options.topics)
+        self.app = build_app(settings, self, role=options.role, topics=options.topics, single=options.single)
 
     def run(self) -> None:
         """Run until a signal stops it. Exits 0 after a clean stop, 1 after a failure of infrastructure."""

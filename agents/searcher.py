@@ -15,16 +15,19 @@ from cachetools import TTLCache
 
 from agents import crash_points
 from agents.asked import Serving
-from agents.asks import Ask, answer, check_size, failure, impression, not_taken, read_ask
+from agents.asks import Ask, answer, checked, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
+from agents.click_log import ClickLog
 from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
+from agents.exploring import explores, shuffled
 from agents.impressions import Impressions
 from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
+from agents.keyed_hashes import KeyedHashes
 from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
@@ -35,6 +38,7 @@ from agents.searching import Found, Searching
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
+from state.clicks.memory import ClickMemory
 from state.live_documents import fill, live_changes
 from state.live_index import LiveIndex
 from state.records import LogRecord
@@ -118,7 +122,9 @@ class Searcher:
             cluster=cluster,
             stamp=description.stamp,
         )
+        self._clicks = ClickLog(self._settings, ClickMemory(description.dimension, stamp=description.stamp))
         self._browsing = Browsing(self._index, self._shard)
+        hashes = KeyedHashes(self._settings)
         self._searching = Searching(
             self._settings,
             encoder=description,
@@ -126,6 +132,8 @@ class Searcher:
             shard=self._shard,
             lexical=self._lexical.index,
             dense=self._dense,
+            memory=self._clicks.memory,
+            hash_word=hashes.word,
         )
         self._vectors = QueryVectors(
             self._settings, encoding=self._encoding, store=store, like=self._searching.like
@@ -151,7 +159,7 @@ class Searcher:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
         self._topics_lock = threading.Lock()
-        self._impressions = Impressions(self._settings, stamp=description.stamp)
+        self._impressions = Impressions(self._settings, hashes, stamp=description.stamp)
         self.runtime = Runtime(
             self._settings,
             RuntimeOptions(
@@ -172,6 +180,7 @@ class Searcher:
         started = time.perf_counter()
         self._codebooks.start()
         self._models.start()
+        self._clicks.start()
         if not self._snapshots.load(self._shard):
             fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
         self._dense.load()
@@ -199,6 +208,7 @@ class Searcher:
         self._replica.stop()
         self._codebooks.stop()
         self._models.stop()
+        self._clicks.stop()
         self._outbox.close()
         self._lexical.close()
         self._dense.close()
@@ -260,7 +270,7 @@ class Searcher:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
         health = self._worker.health
         while True:
-            for follower in (self._replica, self._codebooks, self._models, self._lexical):
+            for follower in (self._replica, self._codebooks, self._models, self._clicks, self._lexical):
                 if follower.failure is not None:
                     self.runtime.crash(follower.failure)
                     return
@@ -271,6 +281,7 @@ class Searcher:
             health.set_detail("vectors", self._index.rows)
             health.set_detail("behind", self._searching.behind())
             health.set_detail("epoch", self._index.active_epoch)
+            health.set_detail("remembered", len(self._clicks.memory))
             self._switch_epoch()
             await self._in_thread(self._use_model)
             await self._in_thread(self._save_when_due)
@@ -321,17 +332,35 @@ class Searcher:
             return await self._browsed(ask, ask.query.browse, started)
         parts = await self._vectors.prepare(ask)
         codebooks, ready = self._codebooks.current, time.perf_counter()
+        memory_offset = self._clicks.offset
         found = await self._in_thread(
             lambda: self._searching.search(ask.query, self._vectors.submit(ask, parts), codebooks)
         )
+        found, random_pairs = self._explored(ask, found)
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
         result = self._result(ask, found, took, codebook_offset=codebooks.offset)
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
-        shown = self._impressions.of(ask.query, result, found.vectors)
-        outgoing = [answer(ask, result), impression(ask, shown, self._settings)]
-        check_size(outgoing)
-        return outgoing
+        if not ask.query.learn:
+            return checked([answer(ask, result)])
+        shown = self._impressions.of(
+            ask.query,
+            result,
+            found.vectors,
+            unknown_words=found.unknown_words,
+            random_pairs=random_pairs,
+            memory_offset=memory_offset,
+        )
+        return checked([answer(ask, result), impression(ask, shown, self._settings)])
+
+    def _explored(self, ask: Ask, found: Found) -> tuple[Found, list[int]]:
+        """What was found, as chance orders it in some sessions once clicks come; and the pairs that it ordered."""
+        session = ask.query.session_id or ask.query_id
+        is_early = not len(self._clicks.memory)
+        if is_early or not ask.query.learn or not explores(session, self._settings.learning.shuffled_share):
+            return found, []
+        hits, random_pairs = shuffled(found.hits, ask.query_id)
+        return replace(found, hits=hits), random_pairs
 
     async def _browsed(self, ask: Ask, browse: Browse, started: float) -> list[Outgoing]:
         codebooks = self._codebooks.current
@@ -346,9 +375,7 @@ class Searcher:
             took_ms={"total": round(took_ms, 3)},
         )
         self._worker.sensor.query_answered("browse", {"total": took_ms}, len(branches))
-        outgoing = [answer(ask, result)]
-        check_size(outgoing)
-        return outgoing
+        return checked([answer(ask, result)])
 
     async def _wait_for_replica(self, ask: Ask) -> None:
         """`read_after`: wait for the log, at most as long as the deadline and the setting allow."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector
+from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector, summed
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
@@ -19,6 +19,7 @@ from agents.showing import Showing
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.bitmaps import bitmap_of_slots
+from state.clicks.memory import ClickMemory
 from state.combining import alternatives
 from state.filters import parse_filter
 from state.fusion import FusionWeights, Path, RankedList
@@ -50,6 +51,8 @@ class Found:
     epoch: int
     seconds: Mapping[str, float]
     vectors: Sequence[QueryVector]
+    unknown_words: Sequence[str] = ()
+    """Words of the query that stand in no document, as keyed hashes."""
 
 
 @dataclass
@@ -75,7 +78,10 @@ class Searching:
         shard: Shard,
         lexical: LexicalIndex,
         dense: DenseFeed,
+        memory: ClickMemory,
+        hash_word: Callable[[str], str],
     ) -> None:
+        """`hash_word`: how a word is called in the memory."""
         self._settings: SearchSettings = settings.search
         self._by_seeds = settings.search.generation == "seeds"
         self._exact_up_to = settings.index.exact_up_to
@@ -84,6 +90,8 @@ class Searching:
         self._shard = shard
         self._lexical = lexical
         self._dense = dense
+        self._memory = memory
+        self._hash_word = hash_word
         self._showing = Showing(index, shard)
         self._weights = FusionWeights()
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
@@ -115,15 +123,16 @@ class Searching:
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots = self._by_vectors(asked, path)
             stages.done("generate" if path is not None else "dense")
-            lexical = words.result()
+            lexical, unknown = words.result()
             stages.done("lexical")
-            slots = np.union1d(slots, lexical.slots)
+            remembered = self._remembered(asked, unknown)
+            slots = np.union1d(np.union1d(slots, lexical.slots), _gaining(remembered))
             lexical = self._less_left_out(asked, lexical, slots)
             found = self._scored(asked, slots)
             stages.done("resolve")
-            hits = self._showing.hits(asked, path, found, lexical, self._weights)
+            hits = self._showing.hits(asked, path, found, lexical, self._weights, remembered)
         stages.done("fuse")
-        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors)
+        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown)
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
@@ -216,13 +225,37 @@ class Searching:
     def _shortlist(self, query: Query) -> int:
         return max(2 * query.top_k, self._settings.shortlist)
 
-    def _by_words(self, query: Query, allowed: BitMap | None) -> RankedList:
-        """What the words of the query find; nothing for pictures, and in modes that name another path."""
+    def _by_words(self, query: Query, allowed: BitMap | None) -> tuple[RankedList, list[str]]:
+        """What the words of the query find, and keyed hashes of those that stand nowhere.
+
+        Nothing is found for pictures, and in modes that name another path.
+        """
         text = _words(query)
+        unknown = list(map(self._hash_word, self._lexical.unknown_words(text) if text else ()))
         if not text or query.mode not in ("auto", "lexical"):
-            return RankedList("lexical", _NO_SLOTS, _NO_SCORES)
+            return RankedList("lexical", _NO_SLOTS, _NO_SCORES), unknown
         slots, scores = self._lexical.search(text, self._shortlist(query), allowed=allowed)
-        return RankedList("lexical", slots, scores)
+        return RankedList("lexical", slots, scores), unknown
+
+    def _remembered(self, asked: Asked, unknown: Sequence[str]) -> dict[int, float]:
+        """By slot, what a document gains or loses by clicks on it, in units of the vector scores.
+
+        Only for queries that are a sum: what was clicked for "this, not that" says little about either.
+        """
+        if asked.path == "lexical" or any(v.role != "and" or v.weight < 0 for v in asked.vectors):
+            return {}
+        boosts = self._memory.boosts(summed(asked.vectors), unknown)
+        if not boosts:
+            return {}
+        scale = 1.0 / float(asked.arrays.spreads.min())
+        slots = {
+            slot: boost * scale
+            for name, boost in boosts.items()
+            if (slot := self._index.slot_of(name)) is not None
+        }
+        return {
+            slot: boost for slot, boost in slots.items() if asked.allowed is None or slot in asked.allowed
+        }
 
     def _less_left_out(self, asked: Asked, found: RankedList, candidates: Slots) -> RankedList:
         """Less what the words of `not` parts score: who has them all loses what words can bring."""
@@ -358,6 +391,11 @@ class Searching:
     def _raw_product(self, document_id: str, raw: Vector) -> float | None:
         rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
         return max((float(row.astype(np.float32) @ raw) for row in rows), default=None)
+
+
+def _gaining(remembered: Mapping[int, float]) -> Slots:
+    """Slots of the documents that clicks speak for."""
+    return np.array([slot for slot, boost in remembered.items() if boost > 0], dtype=np.int64)
 
 
 def _words(query: Query) -> str:

@@ -36,6 +36,9 @@ class Sensor:
     def log_applied(self, records: int, seconds: float) -> None:
         """Records of `assignments` were applied to a replica."""
 
+    def feedback_taken(self, outcome: str, count: int) -> None:
+        """So many impressions and acts of people were counted, noted, or refused and why."""
+
     def lag(self, topic: str, partition: int, value: int) -> None:
         """So many records of a partition wait for this worker."""
 
@@ -116,6 +119,8 @@ class PrometheusSensor(Sensor):
         self._epoch = self._gauge("epoch_active", "Epoch of the semantic ids that answers come from")
         self._recall = self._gauge("sampled_recall", "Recall@10 of the generative path against exact search")
 
+        self._feedback = self._counter("feedback", "Impressions and feedback taken in", "outcome")
+
     def _make_worker(self) -> None:
         self._lag = self._gauge("lag_records", "Records that wait for this worker", "topic", "partition")
         self._held = self._gauge("partition_held", "1 while this worker holds the partition", "partition")
@@ -157,6 +162,9 @@ class PrometheusSensor(Sensor):
     def log_applied(self, records: int, seconds: float) -> None:
         self._applied.inc(records)
         self._apply_seconds.observe(seconds)
+
+    def feedback_taken(self, outcome: str, count: int) -> None:
+        self._feedback.labels(outcome).inc(count)
 
     def lag(self, topic: str, partition: int, value: int) -> None:
         self._lags.add((topic, partition))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,8 +29,9 @@ class Showing:
         found: Candidates,
         lexical: RankedList,
         weights: FusionWeights,
+        remembered: Mapping[int, float],
     ) -> list[Hit]:
-        """The best by what all paths say together, less what `not` takes away.
+        """The best by what all paths say together, and clicks (by slot), less what `not` takes away.
 
         That is not fused: a fusion makes little of differences far from the top, and with them of the penalty.
         """
@@ -38,13 +39,14 @@ class Showing:
         near = RankedList(asked.path, found.slots[order], found.scores[order])
         fused = fuse([lexical] if asked.path == "lexical" else [lexical, near], weights, len(found.slots))
         raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
-        scores = fused.scores - [lost.get(slot, 0.0) for slot in fused.slots.tolist()]
+        slots = fused.slots.tolist()
+        scores = fused.scores + [remembered.get(slot, 0.0) - lost.get(slot, 0.0) for slot in slots]
         shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
         probabilities = self._probabilities(
             asked, path, np.array([document.slot for document in shown], dtype=np.int64)
         )
         stored = self._shard.documents_named([document.document_id for document in shown])
-        rows = {slot: row for row, slot in enumerate(fused.slots.tolist())}
+        rows = {slot: row for row, slot in enumerate(slots)}
         return [
             self._hit(
                 asked,
@@ -56,6 +58,7 @@ class Showing:
                     asked.path,
                     raw=raw.get(document.slot, 0.0),
                     lost=lost.get(document.slot, 0.0),
+                    remembered=remembered.get(document.slot, 0.0),
                 ),
                 probability=probability,
                 stored=content,
@@ -111,14 +114,18 @@ def _by_slot(found: Candidates, values: Vector, asked: Asked) -> dict[int, float
     return dict(zip(found.slots.tolist(), values.tolist(), strict=True)) if counts else {}
 
 
-def _parts(fused: Fused, row: int, path: Path, *, raw: float, lost: float) -> dict[str, float]:
-    """What each path gave to a document; raw features and what `not` takes away have parts of their own."""
+def _parts(
+    fused: Fused, row: int, path: Path, *, raw: float, lost: float, remembered: float
+) -> dict[str, float]:
+    """What each path gave to a document; raw features, clicks, what `not` takes away have parts of their own."""
     parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
     if raw:
         parts[path] = parts.get(path, 0.0) - raw
         parts["raw"] = raw
     if lost:
         parts["not"] = -lost
+    if remembered:
+        parts["click_memory"] = remembered
     return parts
 
 

@@ -18,7 +18,7 @@ from streams.settings import Settings
 
 log = structlog.get_logger()
 
-_BEHIND_SEARCHERS = 5
+_BEHIND_SEARCHERS, _NICEST = 5, 19
 
 
 class Worker:
@@ -63,6 +63,14 @@ class Worker:
 def let_searchers_go_first() -> None:
     """For roles that nobody waits for: where cores are short, those who ask get them."""
     os.nice(_BEHIND_SEARCHERS)
+
+
+def take_what_is_left() -> None:
+    """For work that can wait: it runs while a core has nothing else to do (on Linux; elsewhere it is only nice)."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(_NICEST)
 
 
 def configure_logging() -> None:

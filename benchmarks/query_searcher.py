@@ -31,6 +31,7 @@ from agents.sensors import Sensor
 from agents.trees import IndexTrees
 from models.codebooks import Codebook, LeafChange
 from models.encoders.base import Encoder, TextPart
+from state.clicks.memory import ClickMemory
 from state.live_documents import fill, live_changes
 from state.live_index import LiveDocument, LiveIndex
 from state.records import LogRecord
@@ -112,6 +113,8 @@ class BareSearcher:
             shard=self.shard,
             lexical=self.lexical.index,
             dense=self.dense,
+            memory=ClickMemory(description.dimension, stamp=description.stamp),
+            hash_word=str,
         )
 
     def start(self) -> None:

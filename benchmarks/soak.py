@@ -78,6 +78,7 @@ def default_settings(documents: int, *, encoder: str) -> dict[str, str]:
         "kafka__session_timeout_s": "6",
         "index__ids_from": first,
         "index__exact_up_to": first,
+        "index__refit_at": "2",
         "index__documents_per_leaf": "64",
         "search__read_after_wait_s": "60",
         "retention__queries_h": "24",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, TypeVar
 
 from rocksdict import (
     BlockBasedOptions,
@@ -24,11 +25,9 @@ from rocksdict import (
 from streams.errors import StateError
 from streams.settings import MIB
 
-ColumnName = Literal["meta", "ids", "by_id", "docs", "vectors", "trie"]
-COLUMN_NAMES: tuple[ColumnName, ...] = ("meta", "ids", "by_id", "docs", "vectors", "trie")
+Name = TypeVar("Name", bound=str)
+"""The names of the column families."""
 _CHUNK = 256
-# f16 vectors do not compress; all else does.
-_UNCOMPRESSED: frozenset[ColumnName] = frozenset({"vectors"})
 
 
 class ShardLockedError(StateError):
@@ -44,35 +43,42 @@ class SharedMemory:
 
 
 @dataclass(slots=True)
-class Mutations:
+class Mutations(Generic[Name]):
     """What is to be written at once: for each column family key -> value, None deletes."""
 
-    columns: dict[ColumnName, dict[bytes, bytes | None]] = field(
-        default_factory=lambda: {name: {} for name in COLUMN_NAMES}
-    )
+    columns: defaultdict[Name, dict[bytes, bytes | None]] = field(default_factory=lambda: defaultdict(dict))
 
 
-class Columns:
+class Columns(Generic[Name]):
     """The open column families. One writer; several readers. Whoever opens it closes it."""
 
-    def __init__(self, path: Path, *, memory: SharedMemory | None = None, sync: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: Collection[Name],
+        *,
+        uncompressed: Collection[Name] = (),
+        memory: SharedMemory | None = None,
+        sync: bool = False,
+    ) -> None:
+        """`uncompressed`: families of what does not compress, as 16-bit vectors."""
         self._path = path
         memory = memory or SharedMemory(cache=8 * MIB, write_buffers=16 * MIB)
-        families = {name: _options(memory, name) for name in COLUMN_NAMES}
+        families = {name: _options(memory, compressed=name not in uncompressed) for name in names}
         try:
-            self._db = Rdict(str(path), _options(memory, None), column_families=families)
+            self._db = Rdict(str(path), _options(memory), column_families=families)
         except Exception as error:
             raise _explained(path, str(error)) from error
-        self._columns: dict[ColumnName, Any] = {n: self._db.get_column_family(n) for n in COLUMN_NAMES}
-        self._handles = {name: self._db.get_column_family_handle(name) for name in COLUMN_NAMES}
+        self._columns: dict[Name, Any] = {name: self._db.get_column_family(name) for name in names}
+        self._handles = {name: self._db.get_column_family_handle(name) for name in names}
         self._write_options = WriteOptions()
         self._write_options.sync = sync
 
-    def get(self, column: ColumnName, key: bytes) -> bytes | None:
+    def get(self, column: Name, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
         return self.get_all(column, [key])[0]
 
-    def get_all(self, column: ColumnName, keys: Sequence[bytes]) -> list[bytes | None]:
+    def get_all(self, column: Name, keys: Sequence[bytes]) -> list[bytes | None]:
         """The value of each key, or None. Other threads run meanwhile: rocksdict lets them only for lists."""
         try:
             values: list[bytes | None] = self._columns[column].get(list(keys))
@@ -80,7 +86,7 @@ class Columns:
             raise self._failed(error) from error
         return values
 
-    def items(self, column: ColumnName, *, start: bytes = b"", prefix: bytes = b"") -> Iterator[_Item]:
+    def items(self, column: Name, *, start: bytes = b"", prefix: bytes = b"") -> Iterator[_Item]:
         """Rows with `prefix` in order of keys, from `start` (inclusive) on.
 
         Read in chunks, each from a view of its own: a writer goes on meanwhile, and a loop that is left
@@ -94,13 +100,13 @@ class Columns:
                 yield key, value
             start = chunk[-1][0] + b"\x00"
 
-    def _chunk(self, column: ColumnName, start: bytes) -> list[_Item]:
+    def _chunk(self, column: Name, start: bytes) -> list[_Item]:
         try:
             return list(islice(self._columns[column].items(from_key=start), _CHUNK))
         except Exception as error:
             raise self._failed(error) from error
 
-    def write(self, mutations: Mutations) -> None:
+    def write(self, mutations: Mutations[Name]) -> None:
         """Write all of it, or nothing (also when the process is killed)."""
         batch = WriteBatch(raw_mode=True)
         try:
@@ -109,7 +115,7 @@ class Columns:
         except Exception as error:
             raise self._failed(error) from error
 
-    def _fill(self, batch: Any, mutations: Mutations) -> None:
+    def _fill(self, batch: Any, mutations: Mutations[Name]) -> None:
         for column, rows in mutations.columns.items():
             handle = self._handles[column]
             for key, value in rows.items():
@@ -138,10 +144,38 @@ class Columns:
         return _explained(self._path, str(error))
 
 
+class Overlay(Generic[Name]):
+    """Changes over the rows of an open database, seen before they are written; `mutations` is their sum."""
+
+    def __init__(self, columns: Columns[Name]) -> None:
+        self.mutations: Mutations[Name] = Mutations()
+        self._columns = columns
+        self._read: defaultdict[Name, dict[bytes, bytes | None]] = defaultdict(dict)
+
+    def get(self, column: Name, key: bytes) -> bytes | None:
+        """The value of a key, changed or not; None when there is none."""
+        changed, read = self.mutations.columns[column], self._read[column]
+        if key in changed:
+            return changed[key]
+        if key not in read:
+            read[key] = self._columns.get(column, key)
+        return read[key]
+
+    def read_ahead(self, column: Name, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read keys together, changes left out: a read costs more than a row."""
+        found = self._columns.get_all(column, keys) if keys else []
+        self._read[column].update(zip(keys, found, strict=True))
+        return found
+
+    def put(self, column: Name, key: bytes, value: bytes | None) -> None:
+        """Set a value; None deletes."""
+        self.mutations.columns[column][key] = value
+
+
 _Item = tuple[bytes, bytes]
 
 
-def _options(memory: SharedMemory, column: ColumnName | None) -> Any:
+def _options(memory: SharedMemory, *, compressed: bool = True) -> Any:
     table = BlockBasedOptions()
     table.set_block_cache(memory.cache)
     table.set_bloom_filter(10, False)
@@ -152,8 +186,7 @@ def _options(memory: SharedMemory, column: ColumnName | None) -> Any:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_manager(memory.write_buffers)
     options.set_keep_log_file_num(2)
-    compression = DBCompressionType.none() if column in _UNCOMPRESSED else DBCompressionType.lz4()
-    options.set_compression_type(compression)
+    options.set_compression_type(DBCompressionType.lz4() if compressed else DBCompressionType.none())
     return options
 
 

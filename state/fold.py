@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import structlog
 
 from state import rows
-from state.columns import COLUMN_NAMES, ColumnName, Columns, Mutations
+from state.columns import Columns, Mutations, Overlay
 from state.records import EpochCode, LogRecord
 from state.rows import StoredDocument, StoredIds
 from streams.events.assignments import Assignment
@@ -23,6 +24,7 @@ from streams.semantic_id import INSTANCE_BITS, INSTANCES, LEVEL_SIZES
 log = structlog.get_logger()
 _LEAF_LEVELS = 3
 _NodeName = tuple[int, int, int]
+ColumnName = Literal["meta", "ids", "by_id", "docs", "vectors", "trie"]
 
 
 class Fold:
@@ -31,10 +33,8 @@ class Fold:
     A record sees what the records before it did, written or not.
     """
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._mutations = Mutations()
-        self._read: dict[ColumnName, dict[bytes, bytes | None]] = {name: {} for name in COLUMN_NAMES}
+    def __init__(self, columns: Columns[ColumnName]) -> None:
+        self._rows = Overlay(columns)
         self._numbers: dict[bytes, int] = {}
         self._nodes: dict[_NodeName, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self._documents = 0
@@ -53,28 +53,30 @@ class Fold:
         key = rows.applied_key(topic)
         self._numbers[key] = max(offset, self._number(key, -1))
 
-    def mutations(self) -> Mutations:
+    def mutations(self) -> Mutations[ColumnName]:
         """All changes, for one write. The fold is used up."""
-        self._read_all("trie", [rows.node_key(*name) for name in self._nodes])
+        self._rows.read_ahead("trie", [rows.node_key(*name) for name in self._nodes])
         for name, deltas in self._nodes.items():
             key = rows.node_key(*name)
-            self._put("trie", key, _with_deltas(self._get("trie", key) or b"", deltas))
+            self._rows.put("trie", key, _with_deltas(self._rows.get("trie", key) or b"", deltas))
         self._numbers[rows.COUNT_KEY] = self._number(rows.COUNT_KEY, 0) + self._documents
         for key, number in self._numbers.items():
-            self._put("meta", key, rows.encode_number(number))
-        return self._mutations
+            self._rows.put("meta", key, rows.encode_number(number))
+        return self._rows.mutations
 
     def _read_ahead(self, records: Sequence[LogRecord], assigned: Sequence[StoredIds | None]) -> None:
         """Read together what `_apply` will look at: a read costs more than a row."""
-        olds = self._read_all("ids", [record.key.encode() for record in records if record.control is None])
+        olds = self._rows.read_ahead(
+            "ids", [record.key.encode() for record in records if record.control is None]
+        )
         codes: dict[EpochCode, None] = {}
         for old in filter(None, olds):
             codes.update(dict.fromkeys(rows.decode_codes(old).items()))
         for stored in filter(None, assigned):
             codes.update(dict.fromkeys(stored.ids.items()))
-        self._read_all("by_id", [rows.id_key(*code) for code in codes])
+        self._rows.read_ahead("by_id", [rows.id_key(*code) for code in codes])
         counters = [rows.counter_key(epoch, packed >> INSTANCE_BITS) for epoch, packed in codes]
-        self._read_all("meta", [rows.COUNT_KEY, *counters])
+        self._rows.read_ahead("meta", [rows.COUNT_KEY, *counters])
 
     def _apply(self, record: LogRecord, stored: StoredIds | None, *, now: float) -> None:
         position_key = rows.position_key(record.partition)
@@ -86,7 +88,7 @@ class Fold:
             deleted = StoredIds.of_deleted(record.tombstone, at=now)
             self._replace(record.key.encode(), deleted)
             for column in ("docs", "vectors"):
-                self._put(column, record.key.encode(), None)
+                self._rows.put(column, record.key.encode(), None)
         elif record.control is not None:
             done = record.control
             self._numbers[rows.complete_key(done.epoch, done.partition)] = done.documents
@@ -94,8 +96,8 @@ class Fold:
 
     def _assign(self, key: bytes, assignment: Assignment, stored: StoredIds) -> None:
         self._replace(key, stored)
-        self._put("docs", key, StoredDocument.encode(assignment))
-        self._put("vectors", key, rows.encode_vectors(assignment.vectors))
+        self._rows.put("docs", key, StoredDocument.encode(assignment))
+        self._rows.put("vectors", key, rows.encode_vectors(assignment.vectors))
 
     def _replace(self, key: bytes, new: StoredIds) -> None:
         old = self._stored(key)
@@ -107,23 +109,23 @@ class Fold:
         for code in (*new.ids.items(), *new.retired):
             self._raise_counter(code)
         self._documents += (not new.deleted) - (old is not None and not old.deleted)
-        self._put("ids", key, new.encode())
+        self._rows.put("ids", key, new.encode())
         self._raise_applied_by(new.source)
 
     def _release(self, code: EpochCode, key: bytes) -> None:
         id_key = rows.id_key(*code)
-        if self._get("by_id", id_key) == key:
-            self._put("by_id", id_key, None)
+        if self._rows.get("by_id", id_key) == key:
+            self._rows.put("by_id", id_key, None)
             self._count(code, -1)
 
     def _claim(self, code: EpochCode, key: bytes) -> None:
         id_key = rows.id_key(*code)
-        holder = self._get("by_id", id_key)
+        holder = self._rows.get("by_id", id_key)
         if holder is None:
             self._count(code, 1)
         elif holder != key:
             self._take_away(code, holder)
-        self._put("by_id", id_key, key)
+        self._rows.put("by_id", id_key, key)
 
     def _take_away(self, code: EpochCode, holder: bytes) -> None:
         # One fenced writer never hands out a code twice; should a log hold that, the later record wins.
@@ -132,7 +134,7 @@ class Fold:
         if old is not None:
             ids = {epoch: packed for epoch, packed in old.ids.items() if (epoch, packed) != code}
             kept = StoredIds(ids, old.retired, old.version, old.content_hash, old.source, old.codebook_offset)
-            self._put("ids", holder, kept.encode())
+            self._rows.put("ids", holder, kept.encode())
 
     def _raise_counter(self, code: EpochCode) -> None:
         epoch, packed = code
@@ -152,26 +154,12 @@ class Fold:
 
     def _number(self, key: bytes, default: int) -> int:
         if key not in self._numbers:
-            self._numbers[key] = rows.decode_number(self._get("meta", key), default)
+            self._numbers[key] = rows.decode_number(self._rows.get("meta", key), default)
         return self._numbers[key]
 
     def _stored(self, key: bytes) -> StoredIds | None:
-        value = self._get("ids", key)
+        value = self._rows.get("ids", key)
         return None if value is None else StoredIds.decode(value)
-
-    def _get(self, column: ColumnName, key: bytes) -> bytes | None:
-        changed, read = self._mutations.columns[column], self._read[column]
-        if key in changed:
-            return changed[key]
-        return read[key] if key in read else self._columns.get(column, key)
-
-    def _read_all(self, column: ColumnName, keys: Sequence[bytes]) -> list[bytes | None]:
-        found = self._columns.get_all(column, keys) if keys else []
-        self._read[column].update(zip(keys, found, strict=True))
-        return found
-
-    def _put(self, column: ColumnName, key: bytes, value: bytes | None) -> None:
-        self._mutations.columns[column][key] = value
 
 
 def _with_deltas(value: bytes, deltas: Mapping[int, int]) -> bytes | None:

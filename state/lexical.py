@@ -27,7 +27,7 @@ from pyroaring import BitMap
 from state.languages import language_of
 from state.lexical_store import LexicalReader, LexicalStore
 from state.slot_table import NO_SLOT, SlotTable
-from state.tokenising import document_terms, query_terms
+from state.tokenising import document_terms, query_terms, words_with_forms
 from streams.errors import StateError
 
 log = structlog.get_logger()
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 COMMIT_EVERY_S = 0.5
 TITLE_WEIGHT = 2
 """A word in the title counts like so many in the text."""
+SHORTEST_WORD = 3
 _WAITING_BYTES = 16_000_000
 _CHANGE_BYTES = 300  # what a change takes beside its text
 _WIDER = 4
@@ -182,6 +183,14 @@ class LexicalIndex:
             if len(slots) == k or len(keys) < limit:
                 return slots, kept
             limit *= _WIDER
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of at least three letters that stand in no document, each once; none while there is no document."""
+        reader = self._view.reader
+        if not len(reader):
+            return []
+        found = words_with_forms(text, least=SHORTEST_WORD)
+        return list(dict.fromkeys(word for word, forms in found if not reader.has_any(forms)))
 
     def flush(self, *, timeout_s: float) -> bool:
         """Wait until all that was applied can be found; False when it cannot in time."""

@@ -113,6 +113,10 @@ class LexicalReader:
         scores = np.array([score for score, _ in hits], dtype=np.float32)
         return np.array(keys, dtype=np.int64), scores / np.float32(self._attainable(terms.words))
 
+    def has_any(self, terms: Sequence[str]) -> bool:
+        """Whether some document has one of these terms. One that is deleted counts until it is merged away."""
+        return any(self._searcher.doc_freq(_TERMS, term) for term in terms)
+
     def __len__(self) -> int:
         """How many documents are held."""
         return max(0, self._searcher.num_docs - 1)

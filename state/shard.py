@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import get_args
 
 from state import rows
 from state.columns import Columns, Mutations, SharedMemory
-from state.fold import Fold
+from state.fold import ColumnName, Fold
 from state.records import LogRecord, Tombstone
 from state.rows import StoredDocument, StoredIds, StoredVector
 from streams.errors import StateError
@@ -31,12 +32,13 @@ STAMP = "stamp"
 _SCHEMA, _WRITTEN_AT = b"schema", b"written_at"
 _SETTING = b"setting/"
 _LEAF_LEVELS = 3
+_UNCOMPRESSED: tuple[ColumnName, ...] = ("vectors",)
 
 
 class Shard:
     """Rows, counters, trie nodes and positions of one RocksDB. Build it by `open`; close it when done."""
 
-    def __init__(self, path: Path, columns: Columns) -> None:
+    def __init__(self, path: Path, columns: Columns[ColumnName]) -> None:
         self.path = path
         self._columns = columns
         self._writing = threading.RLock()
@@ -50,7 +52,7 @@ class Shard:
         schema; the message says what to do.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = Columns(path, memory=memory, sync=sync)
+        columns = Columns(path, get_args(ColumnName), uncompressed=_UNCOMPRESSED, memory=memory, sync=sync)
         shard = cls(path, columns)
         schema = rows.decode_number(columns.get("meta", _SCHEMA), 0)
         if schema not in (0, SCHEMA_VERSION):
@@ -180,7 +182,7 @@ class Shard:
     def forget_deleted(self, *, before: float) -> int:
         """Drop what is kept of documents deleted before that time; returns how many. Counters stay."""
         candidates = [key for key, value in self._columns.items("ids") if _deleted_before(value, before)]
-        mutations = Mutations()
+        mutations: Mutations[ColumnName] = Mutations()
         with self._writing:
             for key in candidates:
                 value = self._columns.get("ids", key)
@@ -211,7 +213,7 @@ class Shard:
         self.close()
 
     def _put_meta(self, key: bytes, value: bytes) -> None:
-        mutations = Mutations()
+        mutations: Mutations[ColumnName] = Mutations()
         mutations.columns["meta"][key] = value
         with self._writing:
             self._columns.write(mutations)

@@ -72,6 +72,15 @@ def query_terms(text: str, *, language: str | None = None) -> QueryTerms:
     return QueryTerms(dict(weights), all_words)
 
 
+def words_with_forms(text: str, *, least: int) -> list[tuple[str, Sequence[str]]]:
+    """Words of at least so many letters, as they are written but in lower case and without accents, and the terms
+    that a document may have for each. Only in scripts that put spaces between words."""
+    likely = likely_languages(text)
+    words = [word for piece in _pieces(text) for word in _words(piece, likely[0])[0]]
+    kept = [word for word in words if len(word) >= least and not word.isdigit()]
+    return list(zip(map(_folded, kept), _forms(kept, likely), strict=True))
+
+
 def _words(text: str, language: str) -> tuple[list[str], list[list[str]]]:
     """Words in lower case, and the units of each run that is written without spaces."""
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)

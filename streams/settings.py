@@ -68,6 +68,11 @@ class IndexSettings(Section):
     ids_from: int = Field(default=1_024, ge=16, description="documents at which the first tree is fitted")
     exact_up_to: int = Field(default=20_000, ge=0, description="`auto` is exact up to so many documents")
     documents_per_leaf: int = Field(default=32, ge=1)
+    refit_at: float = Field(
+        default=4.0,
+        gt=1,
+        description="the tree is fitted anew at so many times the documents, if recall has not fallen",
+    )
     recall_drop: float = Field(
         default=0.03, gt=0, description="sampled recall may fall by so much before the tree is fitted anew"
     )
@@ -110,6 +115,28 @@ class SearchSettings(Section):
         description="queries by the tree alone whose leaves look worst: twice the leaves, then the graph",
     )
     shortlist: int = Field(default=200, ge=1, description="picture queries rerank so many by raw features")
+
+
+class LearningSettings(Section):
+    """What the learner keeps, and how far clicks count."""
+
+    batch: int = Field(default=256, ge=1)
+    join_window_s: float = Field(
+        default=3_600.0, gt=0, description="feedback counts when it comes so long after its impression"
+    )
+    early_per_query: int = Field(
+        default=32, ge=1, description="feedback that waits for one impression, at most"
+    )
+    impressions: int = Field(default=200_000, ge=1, description="impressions kept, for clicks and training")
+    queries: int = Field(default=20_000, ge=1, description="queries remembered")
+    words: int = Field(default=20_000, ge=1, description="unknown words remembered")
+    documents: int = Field(default=64, ge=1, description="documents remembered of each query and word")
+    clicks_per_user: int = Field(
+        default=3, ge=1, description="clicks of one user (else session) that count for a document"
+    )
+    shuffled_share: float = Field(
+        default=0.2, ge=0, le=1, description="sessions whose lists chance puts in order here and there"
+    )
 
 
 class PrivacySettings(Section):
@@ -168,6 +195,7 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     indexer: IndexerSettings = IndexerSettings()
     search: SearchSettings = SearchSettings()
+    learning: LearningSettings = LearningSettings()
     privacy: PrivacySettings = PrivacySettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     health: HealthSettings = HealthSettings()

@@ -52,6 +52,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _compacted("assignments", p, settings, limit=DEAD_LETTER_LIMIT),
         _compacted("codebooks", 1, settings),
         _compacted("models", 1, settings),
+        _compacted("click-memory", 1, settings),
         _timed("moves", p, 24),
         _timed("queries", p, keep.queries_h),
         _timed("results", p, keep.queries_h),
@@ -60,7 +61,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     ]
     specs += [
         _timed(name + DLQ, 1, keep.dead_letters_h, limit=DEAD_LETTER_LIMIT)
-        for name in ("documents", "moves", "queries")
+        for name in ("documents", "moves", "queries", "impressions", "feedback")
     ]
     return [TopicSpec(settings.topic(s.name), s.partitions, s.compacted, s.config) for s in specs]
 

@@ -1,7 +1,8 @@
 """`trieflow demo`: start everything, publish real drawings, ask in twelve languages, change, delete, show.
 
 All of it goes through the topics by `Client`, as any program would do it. Safe to run again: what has not changed
-is answered `unchanged`. Read next: `demo_pictures.py`, `demo_questions.py`, `demo_acts.py`, `demo_report.py`.
+is answered `unchanged`. Read next: `demo_pictures.py`, `demo_questions.py`, `demo_acts.py`, `demo_learning.py`,
+`demo_report.py`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,18 @@ from trieflow.client import Client
 from trieflow.contact_picture import write_png
 from trieflow.contact_sheet import Sheet, write_html
 from trieflow.demo_acts import delete_one, ids_of, publish_all, publish_one_by_one, update_one
+from trieflow.demo_learning import teach_a_word
 from trieflow.demo_pictures import LANGUAGES, Picture, all_pictures, chosen
 from trieflow.demo_questions import ask, ask_names, needed, questions
-from trieflow.demo_report import Report, Say, print_answers, print_change, print_summary, sheet_of
+from trieflow.demo_report import (
+    Report,
+    Say,
+    print_answers,
+    print_change,
+    print_lesson,
+    print_summary,
+    sheet_of,
+)
 from trieflow.detached import start_detached, stop_system
 from trieflow.running import connected, running_system
 from trieflow.typed import typed_command
@@ -119,6 +129,7 @@ def _show(
         say("")
         print_answers(answers)
     names = ask_names(client, pictures, _NAMES)
+    lesson = teach_a_word(client, many)
     updated, deleted = update_one(client, by_characters), delete_one(client, by_characters)
     report = Report(
         documents=len(pictures),
@@ -130,10 +141,13 @@ def _show(
         ids=ids,
         updated=updated,
         deleted=deleted,
+        lesson=lesson,
     )
     say("")
     print_change(say, "Updated", updated)
     print_change(say, "Deleted", deleted)
+    if lesson is not None:
+        print_lesson(say, lesson)
     say("")
     print_summary(say, report)
     return report

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
 from streams.errors import TrieflowError
 from streams.events.queries import Result, SearchMode
@@ -41,6 +42,15 @@ _SEED = 2
 
 class DemoAnswerError(TrieflowError):
     """A question of the demo was answered with an error. `trieflow status` shows what does not run."""
+
+
+class Beside(TypedDict, total=False):
+    """What a question carries beside its parts."""
+
+    read_after: Freshness | None
+    user_id: str
+    session_id: str
+    previous_query_id: str | None
 
 
 @dataclass(frozen=True)
@@ -145,8 +155,11 @@ def _by_generated_ids(picture: Picture) -> Question:
     )
 
 
-def ask(client: Client, question: Question, *, read_after: Freshness | None = None) -> Answer:
-    """Ask one question. Raises DemoAnswerError, NoAnswerError, BrokerError."""
+def ask(client: Client, question: Question, **beside: Unpack[Beside]) -> Answer:
+    """Ask one question. `beside`: what it carries beside, as a session.
+
+    Raises DemoAnswerError, NoAnswerError, BrokerError.
+    """
     started = time.perf_counter()
     result = client.search(
         question.parts,
@@ -155,8 +168,8 @@ def ask(client: Client, question: Question, *, read_after: Freshness | None = No
         like=question.like,
         mode=question.mode,
         top_k=TOP,
-        read_after=read_after,
         timeout=30.0,
+        **beside,
     )
     if result.error is not None:
         raise DemoAnswerError(f"{question.about}: {result.error.code}: {result.error.message}")

@@ -13,6 +13,7 @@ from streams.events.queries import Hit
 from trieflow import render
 from trieflow.contact_sheet import Cell, Row, Sheet
 from trieflow.demo_acts import Change, Ids, OneByOne, Publishing
+from trieflow.demo_learning import WORD, Lesson
 from trieflow.demo_pictures import CREDIT
 from trieflow.demo_questions import TOP, Answer, NameTest
 
@@ -34,6 +35,7 @@ class Report:
     ids: Ids
     updated: Change
     deleted: Change
+    lesson: Lesson | None
 
     @property
     def rate(self) -> float:
@@ -65,6 +67,7 @@ class Report:
             "answers": [_answer(each) for each in self.answers],
             "updated": _change(self.updated),
             "deleted": _change(self.deleted),
+            "lesson": None if self.lesson is None else _lesson(self.lesson),
         }
 
 
@@ -89,6 +92,16 @@ def print_change(say: Say, done: str, change: Change) -> None:
     asked = change.before.question
     say(f"{done} {change.document_id} ({change.receipt.status}). Asked {asked.words or asked.about}:")
     say(f"  before: {before}; after (read_after its receipt): {after}")
+
+
+def print_lesson(say: Say, lesson: Lesson) -> None:
+    """What was asked and clicked, with the events, and where the document stood before and after."""
+    say(f"\nTaught it “{WORD}”, a word that stands nowhere. {len(lesson.clicks)} people asked for it,")
+    say(f"found nothing, asked for “{lesson.other_words}” and clicked {lesson.document_id}:")
+    for address in lesson.clicks:
+        say(f"  feedback in {address}")
+    learned = f"{lesson.seconds:.2f} s after the last click"
+    say(f"  “{WORD}” before: {verdict(lesson.before)}; {learned}: {verdict(lesson.after)}")
 
 
 def print_summary(say: Say, report: Report) -> None:
@@ -188,6 +201,17 @@ def _answer(answer: Answer) -> dict[str, Any]:
             {"document_id": hit.document_id, "semantic_id": hit.semantic_id, "score": hit.score}
             for hit in answer.result.hits or []
         ],
+    }
+
+
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "word": WORD,
+        "document_id": lesson.document_id,
+        "clicks": len(lesson.clicks),
+        "rank_before": lesson.before.rank,
+        "rank_after": lesson.after.rank,
+        "seconds": lesson.seconds,
     }
 
 

@@ -17,7 +17,11 @@ from streams.settings import Settings
 from streams.topics import topic_specs
 from trieflow.cluster import Cluster, Place
 
-GROUPS: Mapping[str, tuple[str, ...]] = {"indexer": ("documents", "moves"), "searcher": ("queries",)}
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "indexer": ("documents", "moves"),
+    "searcher": ("queries",),
+    "learner": ("impressions", "feedback"),
+}
 """The consumer groups, by role, and the topics that each reads."""
 
 _HEALTH_TIMEOUT_S = 2.0

@@ -32,7 +32,7 @@ from streams.errors import BrokerError
 _log = structlog.get_logger(__name__)
 
 _JVM_FLAGS = (
-    "-XX:+UseG1GC",
+    "-XX:+UseSerialGC",  # a small heap is collected in a moment; a collector beside the work takes a core from it
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",

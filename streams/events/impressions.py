@@ -68,7 +68,11 @@ class Impression(Event):
     shown: list[ShownDocument]
     """The hits, the best first."""
     shuffled: bool = False
-    """Whether neighbours were swapped to learn what position does."""
+    """Whether chance put neighbours in order, to learn what position does."""
+    random_pairs: list[int] = Field(default_factory=list)
+    """Of which pairs: the upper position of each."""
+    unknown_words: list[str] = Field(default_factory=list)
+    """Words of the query that stand in no document, as keyed hashes (HMAC-SHA-256, 32 digits)."""
     models: list[str]
     """Stamps of the models that took part."""
     arm: str = "active"

@@ -106,6 +106,8 @@ class Query(Event):
     """Positions of `assignments` that the answer must have seen (`read_after` of receipts), else `not_yet`."""
     explain: Flag = False
     """Add `parts` and `levels` to each hit."""
+    learn: Flag = True
+    """False for a probe: no impression is written, and chance has no part in the list."""
     model_version: str | None = None
     """The encoder stamp that must answer; when another one runs, the query fails with `incompatible_model`."""
 

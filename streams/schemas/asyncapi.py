@@ -76,7 +76,11 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
     "queries": ("What is asked.", ("query", "queryCloudEvent")),
     "results": ("The answers to queries that name no other topic.", ("result",)),
     "impressions": ("What was shown for each query.", ("impression",)),
-    "feedback": ("What people did with what they were shown. Kept for learning.", ("feedback",)),
+    "feedback": ("What people did with what they were shown.", ("feedback",)),
+    "click-memory": (
+        "What clicks taught, by query and by word.",
+        ("rememberedClicks", "memorySummary", "clickMemoryDeletion"),
+    ),
     "assignments": ("The index log.", ("assignment", "assignmentDeletion", "epochComplete")),
     "codebooks": (
         "The trees of meanings, and which one serves.",
@@ -87,6 +91,8 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
     "documents.dlq": ("Records of `documents` that could not be used.", ("deadLetter",)),
     "moves.dlq": ("Records of `moves` that could not be used.", ("deadLetter",)),
     "queries.dlq": ("Records of `queries` that could not be used.", ("deadLetter",)),
+    "impressions.dlq": ("Records of `impressions` that could not be used.", ("deadLetter",)),
+    "feedback.dlq": ("Records of `feedback` that could not be used.", ("deadLetter",)),
 }
 _REPLIES = "replies"
 
@@ -173,7 +179,9 @@ _OPERATIONS: Json = {
         "receive", "documents", "Index, change or delete a document.", _RECEIPT_REPLY
     ),
     "answerQuery": _operation("receive", "queries", "Answer a search request.", _RESULT_REPLY),
-    "takeFeedback": _operation("receive", "feedback", "Keep what people did, to learn from."),
+    "takeFeedback": _operation("receive", "feedback", "Learn from what people did."),
+    "takeImpression": _operation("receive", "impressions", "Learn from what they were shown."),
+    "tellClickMemory": _operation("send", "click-memory", "Tell searchers what clicks taught."),
     "moveDocument": _operation("receive", "moves", "Give a document an id in another leaf."),
     "sendReceipt": _operation("send", "receipts", "Tell what became of a record, one for each."),
     "sendResult": _operation("send", "results", "Answer a query that names no other topic."),
@@ -184,4 +192,6 @@ _OPERATIONS: Json = {
     "keepDeadDocument": _dead_letters_of("documents"),
     "keepDeadMove": _dead_letters_of("moves"),
     "keepDeadQuery": _dead_letters_of("queries"),
+    "keepDeadImpression": _dead_letters_of("impressions"),
+    "keepDeadFeedback": _dead_letters_of("feedback"),
 }

@@ -10,6 +10,7 @@ from pydantic_core import core_schema
 
 from streams.events.assignments import Assignment, EpochComplete
 from streams.events.base import Event
+from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
@@ -49,6 +50,8 @@ EVENT_FILES = (
     EventFile("result", Result, WRITTEN),
     EventFile("impression", Impression, WRITTEN),
     EventFile("feedback", Feedback, READ),
+    EventFile("remembered-clicks", RememberedClicks, WRITTEN),
+    EventFile("memory-summary", MemorySummary, WRITTEN),
 )
 CLOUD_EVENT = "cloud-event"
 _DATA_OF = {

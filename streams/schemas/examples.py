@@ -7,6 +7,7 @@ from typing import Any
 
 from streams.events.assignments import Assignment, EpochComplete
 from streams.events.base import Event
+from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
@@ -192,6 +193,8 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "query_vector": _VECTOR,
             "shown": [{"document_id": "boot-1", "position": 1, "score": 2.81, "propensity": 1.0}],
             "shuffled": False,
+            "random_pairs": [],
+            "unknown_words": [],
             "models": [_STAMP],
             "arm": "active",
             "epoch": 1,
@@ -210,6 +213,13 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "client_id": "visitor-5",
             "timestamp": "2026-01-31T12:00:05Z",
         },
+    ],
+    RememberedClicks: [
+        {"vector": _VECTOR, "queries": 1, "documents": {"boot-1": [3.0, 4.5], "boot-2": [0.0, 1.5]}},
+        {"queries": 2, "documents": {"boot-1": [1.5, 2.0]}},
+    ],
+    MemorySummary: [
+        {"queries": 812, "centre": _VECTOR, "examination": [1.0, 0.5, 0.3333], "exponent": 1.0},
     ],
 }
 

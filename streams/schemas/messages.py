@@ -68,6 +68,21 @@ def messages() -> Json:
         "result": _written("result", TYPES["results"], "An answer or a failure.", _QUERY_ID),
         "impression": _written("impression", TYPES["impressions"], "What was shown.", _QUERY_ID),
         "feedback": _read("feedback", TYPES["feedback"], "What a person did with a hit.", _QUERY_ID),
+        "rememberedClicks": _written(
+            "remembered-clicks",
+            TYPES["click-memory"],
+            "Clicks for one query or one word.",
+            "`query/<hash of the vector>` or `word/<keyed hash of the word>`.",
+        ),
+        "memorySummary": _written(
+            "memory-summary", TYPES["click-memory"], "What holds for the whole memory.", "`summary`."
+        ),
+        "clickMemoryDeletion": {
+            "summary": "The key is forgotten: a null value.",
+            "headers": _object(_headers(_CLOUD_EVENT), [*_CLOUD_EVENT]),
+            "payload": {"type": "null"},
+            "bindings": _key("As above."),
+        },
         "assignment": _written("assignment", TYPES["assignments"], "A document as indexed.", _DOCUMENT_ID),
         "assignmentDeletion": _deletion("The document is gone.", _tombstone_headers()),
         "epochComplete": _written(

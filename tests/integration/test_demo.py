@@ -55,6 +55,8 @@ def test_the_demo_goes_through_and_a_second_run_finds_everything_unchanged(tmp_p
         # Whatever the encoder knows: the drawing itself is found, and gone after it was deleted.
         assert (first["deleted"]["rank_before"], first["deleted"]["rank_after"]) == (1, None)
         assert first["updated"]["status"] == "updated"
+        assert first["lesson"]["clicks"] == 3
+        assert (first["lesson"]["rank_before"], first["lesson"]["rank_after"]) == (None, 1)
 
         page = (data / "demo.html").read_text(encoding="utf-8")
         assert page.count("<section>") == 17

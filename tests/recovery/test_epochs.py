@@ -21,7 +21,7 @@ TITLE = "a golden trumpet that stays"
 def test_killed_indexers_and_curators_finish_the_switch_to_a_new_epoch(
     new_system: Callable[..., System],
 ) -> None:
-    settings = {"ids_from": "64", "documents_per_leaf": "8", "exact_up_to": "0"}
+    settings = {"ids_from": "64", "documents_per_leaf": "8", "exact_up_to": "0", "refit_at": "2"}
     system = new_system(**{f"index__{name}": value for name, value in settings.items()})
     grown = Workload(seed=70, partitions=2)
     system.publish([DocumentEvent("stays", orjson.dumps({"title": TITLE}))])

@@ -27,7 +27,7 @@ LEFT_BEHIND = [leaf_key(77, Leaf(0, 0, number).packed()) for number in range(20)
 def test_a_roll_back_through_kills_serves_the_epoch_before_with_every_document(
     new_system: Callable[..., System],
 ) -> None:
-    settings = {"ids_from": "64", "documents_per_leaf": "8", "exact_up_to": "0"}
+    settings = {"ids_from": "64", "documents_per_leaf": "8", "exact_up_to": "0", "refit_at": "2"}
     system = new_system(**{f"index__{name}": value for name, value in settings.items()})
     grown = Workload(seed=90, partitions=2)
     system.publish([DocumentEvent("stays", orjson.dumps({"title": TITLE}))])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agents.asked import QueryVector
-from agents.impressions import KEY_FILE, Impressions
+from agents.impressions import Impressions
+from agents.keyed_hashes import KEY_FILE, KeyedHashes
 from streams.events.impressions import Impression
 from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings
@@ -26,7 +27,7 @@ def seen_by(settings: Settings, user_id: str | None, **query: object) -> Impress
     vector = np.array([3.0, 4.0], dtype=np.float32)
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, -0.5)]
     asked = Query.model_validate({"text": "red boots", "user_id": user_id} | query)
-    return Impressions(settings, stamp=STAMP).of(asked, result, vectors)
+    return Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, vectors)
 
 
 def test_a_person_is_a_keyed_hash_and_the_same_one_in_every_searcher(tmp_path: Path) -> None:
@@ -73,7 +74,8 @@ def test_the_query_vector_leaves_out_what_the_question_leaves_out(tmp_path: Path
     vector = np.array([3.0, 4.0], dtype=np.float32)
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, 1.0, "not")]
     result = Result(query_id="q", hits=[], epoch=3, codebook_offset=5, fresh_to=[])
-    shown = Impressions(Settings(data=tmp_path), stamp=STAMP).of(asked, result, vectors)
+    settings = Settings(data=tmp_path)
+    shown = Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, vectors)
     assert [part.role for part in shown.parts] == ["and", "not"]
     assert shown.query_vector is not None
     np.testing.assert_array_equal(shown.query_vector.array(), vector)

@@ -18,6 +18,7 @@ from agents.searching import Searching
 from models.decoder.decoder import NETWORK_FILE, Decoder, Nodes
 from models.encoders.base import Calibration
 from models.encoders.hash import HashEncoder
+from state.clicks.memory import ClickMemory
 from state.fusion import FusionWeights, MeasureWeight
 from state.lexical import LexicalDocument, LexicalIndex
 from state.live_index import LiveDocument, LiveIndex
@@ -80,7 +81,14 @@ def searching_with(
         dense.load()
         eventually(lambda: dense.behind == 0, 120, what="the graph has all documents")
         made = Searching(
-            settings, encoder=description, index=index, shard=shard, lexical=lexical, dense=dense
+            settings,
+            encoder=description,
+            index=index,
+            shard=shard,
+            lexical=lexical,
+            dense=dense,
+            memory=ClickMemory(8, stamp=description.stamp),
+            hash_word=str,
         )
         if decoder is not None:
             index.learn(1, [decoder.nodes(level) for level in range(3)])

@@ -26,6 +26,7 @@ CALLS = {
     ),
     "query_failed": (("expired",), "trieflow_query_failures_total", {"code": "expired"}, 1),
     "log_applied": ((500, 0.2), "trieflow_log_records_applied_total", {}, 500),
+    "feedback_taken": (("counted", 3), "trieflow_feedback_total", {"outcome": "counted"}, 3),
     "lag": (("documents", 2, 17), "trieflow_lag_records", {"topic": "documents", "partition": "2"}, 17),
     "freshness": ((0.05,), "trieflow_searchable_age_seconds_sum", {}, 0.05),
     "partition_taken": ((2, 1.5), "trieflow_partition_held", {"partition": "2"}, 1),

@@ -16,21 +16,24 @@ def specs(**settings: object) -> dict[str, TopicSpec]:
     return {spec.name.removeprefix("shop."): spec for spec in topic_specs(made)}
 
 
+READ = ("documents", "moves", "queries", "impressions", "feedback")
+
+
 def test_every_event_has_its_topic_and_what_is_read_its_dead_letters():
-    assert set(specs()) == {*TYPES, *(name + DLQ for name in ("documents", "moves", "queries"))}
+    assert set(specs()) == {*TYPES, *(name + DLQ for name in READ)}
     assert all(spec.name.startswith("shop.") for spec in topic_specs(load_settings(prefix="shop.")))
 
 
 def test_keyed_topics_have_the_same_partitions_and_the_others_one():
     counts = {name: spec.partitions for name, spec in specs(partitions=5).items()}
     single = {name for name, count in counts.items() if count == 1}
-    assert single == {"codebooks", "models", *(name for name in counts if name.endswith(DLQ))}
+    assert single == {"codebooks", "models", "click-memory", *(name for name in counts if name.endswith(DLQ))}
     assert {count for name, count in counts.items() if name not in single} == {5}
 
 
 def test_what_is_the_latest_truth_is_compacted_and_the_rest_is_not():
     compacted = {name for name, spec in specs().items() if spec.cleanup_policy == "compact"}
-    assert compacted == {"documents", "assignments", "codebooks", "models"}
+    assert compacted == {"documents", "assignments", "codebooks", "models", "click-memory"}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_what_is_the_latest_truth_is_compacted_and_the_rest_is_not():
         ("receipts_h", ["receipts"]),
         ("queries_h", ["queries", "results"]),
         ("impressions_h", ["impressions", "feedback"]),
-        ("dead_letters_h", ["documents.dlq", "moves.dlq", "queries.dlq"]),
+        ("dead_letters_h", [name + DLQ for name in READ]),
     ],
 )
 def test_retention_is_set_in_hours_and_written_in_milliseconds(setting: str, names: list[str]):
@@ -55,7 +58,7 @@ def test_compacted_topics_keep_their_tombstones_for_as_long_as_a_worker_may_slee
 def test_a_dead_letter_topic_takes_what_its_topic_takes():
     made = specs()
     limits = {name: int(spec.config["max.message.bytes"]) for name, spec in made.items()}
-    for name in ("documents", "moves", "queries"):
+    for name in READ:
         assert limits[name + DLQ] > limits[name]
         assert limits[name + DLQ] > VERBATIM_LIMIT
     assert limits["documents"] > MAX_MESSAGE

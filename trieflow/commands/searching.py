@@ -55,6 +55,14 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Deadline in seconds.")] = None,
+    session_id: Annotated[
+        str | None,
+        typer.Option("--session", help="Session of the person who asks; clicks are learned by it."),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Who asks; kept as a keyed hash alone.")] = None,
+    previous: Annotated[
+        str | None, typer.Option(help="Query id, of the same session, that this query says in other words.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Ask with words, pictures and documents, and print the answer.
@@ -75,6 +83,9 @@ def search(
         "filter": _both(asked_for.get("filter"), json_object(filter_)),
         "read_after": _positions(read_after),
         "explain": explain or None,
+        "session_id": session_id,
+        "user_id": user,
+        "previous_query_id": previous,
         "timeout": timeout,
     }
     with session.client() as client:

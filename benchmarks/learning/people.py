@@ -1,0 +1,157 @@
+"""People who ask through the topics, look at lists from the top, click what they want, and say it in other words.
+
+Positions are looked at with probability 1 / position; what is looked at is clicked as the world says. Somebody who
+asked by an invented word and clicked nothing may ask again by a name of what was meant; somebody else goes on to
+another matter in the same session, which misleads whoever takes that for a rephrasing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.learning.world import NOISE, Asked, World
+from streams.errors import TrieflowError
+from trieflow.client import Client
+
+TOP_K = 10
+USERS = 500
+TOGETHER = 4
+"""Sessions at a time."""
+_SHARES = (0.4, 0.2, 0.4)
+_ZIPF = (0.5, 0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How people behave. spam: share of sessions of one who clicks one document wherever it is shown."""
+
+    rephrases: float = 0.35
+    changes_topic: float = 0.08
+    spam: float = 0.0
+    spammed: int = -1
+    accounts: int = 1
+
+
+@dataclass
+class Tally:
+    """What happened so far."""
+
+    sessions: int = 0
+    queries: int = 0
+    clicks: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, **counts: int) -> None:
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+
+class People:
+    """Sessions one after another; deterministic but for what the system answers and when."""
+
+    def __init__(
+        self, client: Client, world: World, *, seed: int, habits: Habits | None = None, mode: str = "dense"
+    ) -> None:
+        self.tally = Tally()
+        self._client = client
+        self._world = world
+        self._seed = seed
+        self._habits = habits or Habits()
+        self._mode = mode
+        chance = np.random.default_rng([seed, 1])
+        kinds: Sequence[list[Asked]] = [
+            world.of("words seen"),
+            world.of("preferences seen"),
+            world.of("ordinary"),
+        ]
+        self._pools = [
+            ([kind[place] for place in chance.permutation(len(kind))], _cumulated(len(kind), exponent))
+            for kind, exponent in zip(kinds, _ZIPF, strict=True)
+        ]
+
+    def go_on(self, until: Callable[[Tally], bool], *, most: int = 100_000) -> None:
+        """Sessions until a condition holds, several at a time. Raises TrieflowError."""
+        first = self.tally.sessions
+        with ThreadPoolExecutor(TOGETHER, thread_name_prefix="person") as threads:
+            for start in range(first, first + most, TOGETHER):
+                if until(self.tally):
+                    return
+                for done in [
+                    threads.submit(self._session, number) for number in range(start, start + TOGETHER)
+                ]:
+                    done.result()
+        raise TrieflowError(f"{most} sessions were not enough")
+
+    def _session(self, number: int) -> None:
+        chance = np.random.default_rng([self._seed, 2, number])
+        session, habits = f"session-{self._seed}-{number}", self._habits
+        if chance.random() < habits.spam:
+            self._spam(f"spammer-{chance.integers(habits.accounts)}", session, self._drawn(chance))
+            self.tally.add(sessions=1)
+            return
+        user, asked = f"user-{chance.integers(USERS)}", self._drawn(chance)
+        query_id, clicks = self._ask(asked, chance, user, session)
+        if not clicks:
+            if asked.kind == "words seen" and chance.random() < habits.rephrases:
+                others = self._world.other_words[asked.lesson]
+                self._ask(others[int(chance.integers(len(others)))], chance, user, session, before=query_id)
+            if chance.random() < habits.changes_topic:
+                self._ask(self._drawn(chance), chance, user, session, before=query_id)
+        self.tally.add(sessions=1)
+
+    def _ask(
+        self, asked: Asked, chance: np.random.Generator, user: str, session: str, *, before: str | None = None
+    ) -> tuple[str, int]:
+        """Ask and click; the query id and the number of clicks."""
+        query_id, shown = self._answer(asked, user, session, before)
+        wanted = np.where(asked.wanted[shown] > 0, asked.wanted[shown], NOISE)
+        looked_at = chance.random(len(shown)) < 1 / np.arange(1, len(shown) + 1)
+        clicked = shown[looked_at & (chance.random(len(shown)) < wanted)]
+        for thing in clicked.tolist():
+            self._client.click(query_id, document_id(thing))
+        self.tally.add(queries=1, clicks=len(clicked))
+        return query_id, len(clicked)
+
+    def _spam(self, user: str, session: str, asked: Asked) -> None:
+        query_id, _ = self._answer(asked, user, session, None)
+        self._client.click(query_id, document_id(self._habits.spammed))
+        self.tally.add(queries=1)
+
+    def _answer(
+        self, asked: Asked, user: str, session: str, before: str | None
+    ) -> tuple[str, NDArray[np.int64]]:
+        result = self._client.search(
+            {"text": asked.text, "mode": self._mode},
+            top_k=TOP_K,
+            user_id=user,
+            session_id=session,
+            previous_query_id=before,
+            timeout=30,
+        )
+        if result.error is not None:
+            raise TrieflowError(f"{asked.text!r}: {result.error.code}: {result.error.message}")
+        return result.query_id, things_of([hit.document_id for hit in result.hits or []])
+
+    def _drawn(self, chance: np.random.Generator) -> Asked:
+        pool, cumulated = self._pools[int(np.searchsorted(np.cumsum(_SHARES), chance.random()))]
+        return pool[min(int(np.searchsorted(cumulated, chance.random())), len(pool) - 1)]
+
+
+def document_id(thing: int) -> str:
+    return f"thing-{thing}"
+
+
+def things_of(document_ids: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([int(each.rpartition("-")[2]) for each in document_ids], dtype=np.int64)
+
+
+def _cumulated(count: int, exponent: float) -> NDArray[np.float64]:
+    weights = 1 / np.arange(1, count + 1) ** exponent
+    return np.asarray(np.cumsum(weights / weights.sum()))

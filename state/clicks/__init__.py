@@ -1,0 +1,1 @@
+"""What clicks teach: the learner's own state, and the memory that searchers apply."""

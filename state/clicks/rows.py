@@ -1,0 +1,122 @@
+"""Rows of the learner's shard: an impression with what people did about it, and what is remembered of a key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from streams.events.assignments import StampedVector
+from streams.events.click_memory import QUERY_PREFIX, RememberedClicks
+from streams.events.impressions import Impression
+
+
+class Shown(NamedTuple):
+    """A hit of an impression."""
+
+    document_id: str
+    position: int
+    team: str | None
+
+
+class Act(NamedTuple):
+    """What somebody did with a hit; seconds since the epoch."""
+
+    document_id: str
+    action: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImpressionRow:
+    """What was shown for a query, and what people did.
+
+    query: the key of the query's memory. counted: whether its list is among the expected clicks. linked: whether
+    it was credited to the query before it. person: whose clicks these are, for the cap.
+    """
+
+    number: int
+    at: float
+    query: str
+    words: Sequence[str]
+    shown: Sequence[Shown]
+    person: str
+    session: str | None
+    previous: str | None
+    random_pairs: Sequence[int] = ()
+    models: Sequence[str] = ()
+    arm: str = "active"
+    counted: bool = False
+    linked: bool = False
+    acts: Sequence[Act] = ()
+    clicked: Sequence[str] = ()
+
+    def encode(self) -> bytes:
+        plain = {"shown": list(map(tuple, self.shown)), "acts": list(map(tuple, self.acts))}
+        return orjson.dumps([plain.get(name, getattr(self, name)) for name in _FIELDS])
+
+    @classmethod
+    def decode(cls, value: bytes) -> ImpressionRow:
+        row = cls(**dict(zip(_FIELDS, orjson.loads(value), strict=True)))
+        return replace(
+            row, shown=[Shown(*each) for each in row.shown], acts=[Act(*each) for each in row.acts]
+        )
+
+    def position_of(self, document_id: str) -> int | None:
+        """Where a document was shown; None when it was not."""
+        return next((hit.position for hit in self.shown if hit.document_id == document_id), None)
+
+
+_FIELDS = tuple(ImpressionRow.__dataclass_fields__)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """Clicks and expected clicks by document, of a query or of a word. Changed in place, written whole.
+
+    used: number of the last impression that counted. words: of a query, those that it brought.
+    """
+
+    documents: dict[str, list[float]] = field(default_factory=dict)
+    vector: Mapping[str, Any] | None = None
+    queries: int = 1
+    used: int = 0
+    words: Sequence[str] = ()
+
+    def add(self, document_id: str, *, clicks: float = 0.0, expected: float = 0.0) -> None:
+        counts = self.documents.setdefault(document_id, [0.0, 0.0])
+        counts[0] += clicks
+        counts[1] += expected
+
+    def keep(self, most: int) -> None:
+        """Forget the documents that say least, when there are more than `most`."""
+        if len(self.documents) > most:
+            best = sorted(self.documents.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
+            self.documents = dict(best[:most])
+
+    def encode(self) -> bytes:
+        return orjson.dumps((self.documents, self.vector, self.queries, self.used, self.words))
+
+    @classmethod
+    def decode(cls, value: bytes) -> Remembered:
+        return cls(*orjson.loads(value))
+
+    def event(self) -> RememberedClicks:
+        """The same for the searchers."""
+        rounded = {key: (round(c, 4), round(e, 4)) for key, (c, e) in self.documents.items()}
+        vector = None if self.vector is None else StampedVector.model_construct(**self.vector)
+        return RememberedClicks(vector=vector, queries=self.queries, documents=rounded)
+
+
+def query_key(vector: StampedVector) -> str:
+    """The key of what is remembered of a query: equal vectors, equal keys."""
+    digest = hashlib.blake2b(f"{vector.stamp}\n{vector.data}".encode(), digest_size=16).hexdigest()
+    return QUERY_PREFIX + digest
+
+
+def person_of(impression: Impression) -> str:
+    """Whose clicks count together: the user, else the session; all others are one."""
+    return impression.user or (f"session/{impression.session_id}" if impression.session_id else "")

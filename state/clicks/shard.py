@@ -1,0 +1,73 @@
+"""The learner's shard: one RocksDB with impressions, what is remembered, and how far both logs were taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+from state.clicks.ledger import ColumnName, Ledger, LedgerState
+from state.clicks.rows import Remembered
+from state.columns import Columns
+from state.rows import applied_key, decode_number, encode_number
+from streams.errors import StateError
+from streams.settings import LearningSettings
+
+SCHEMA_VERSION = 1
+_SCHEMA, _CLUSTER, _STAMP = b"schema", b"cluster", b"stamp"
+
+
+class ClickShard:
+    """One thread at a time writes. Lost, it is made again from what `impressions` and `feedback` still hold."""
+
+    def __init__(self, path: Path, settings: LearningSettings, *, cluster: str, stamp: str) -> None:
+        """Open it; made when missing. `stamp`: of the encoder whose queries are remembered.
+
+        Raises StateError when it is damaged, or of another schema, cluster or encoder.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._settings = settings
+        self._stamp = stamp
+        self._columns: Columns[ColumnName] = Columns(path, get_args(ColumnName))
+        expected = {_SCHEMA: b"%d" % SCHEMA_VERSION, _CLUSTER: cluster.encode(), _STAMP: stamp.encode()}
+        found = {key: self._columns.get("meta", key) for key in expected}
+        if found[_SCHEMA] is not None and found != expected:
+            self._columns.close()
+            raise StateError(
+                f"{path} is of another schema, cluster or encoder: delete the folder, the logs rebuild it"
+            )
+        ledger = self.ledger()
+        mutations = ledger.mutations()
+        mutations.columns["meta"].update(expected)
+        self._columns.write(mutations)
+
+    def ledger(self) -> Ledger:
+        """For one batch of events."""
+        return Ledger(self._columns, self._settings, stamp=self._stamp)
+
+    def write(self, ledger: Ledger, *, applied: Mapping[tuple[str, int], int]) -> None:
+        """All that a batch came to, and the offsets, by topic and partition, up to which events are in it."""
+        mutations = ledger.mutations()
+        for (topic, partition), offset in applied.items():
+            mutations.columns["meta"][_applied_key(topic, partition)] = encode_number(offset)
+        self._columns.write(mutations)
+
+    def applied(self, topic: str, partition: int) -> int:
+        """The highest offset that was taken in, -1 when none."""
+        return decode_number(self._columns.get("meta", _applied_key(topic, partition)), -1)
+
+    @property
+    def state(self) -> LedgerState:
+        return self.ledger().state
+
+    def remembered(self) -> Iterator[tuple[str, Remembered]]:
+        """All that is remembered, by key."""
+        for key, value in self._columns.items("memory"):
+            yield key.decode(), Remembered.decode(value)
+
+    def close(self) -> None:
+        self._columns.close()
+
+
+def _applied_key(topic: str, partition: int) -> bytes:
+    return applied_key(f"{topic}/{partition}")
