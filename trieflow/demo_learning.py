@@ -45,7 +45,8 @@ def teach_a_word(client: Client, pictures: Sequence[Picture]) -> Lesson | None:
     known = Question("the same in other words", (str(picture.title),), expected=expected)
     before, clicks = ask(client, unknown), []
     for person in range(PEOPLE):
-        asker: Beside = {"user_id": f"demo-{person}", "session_id": f"demo-{time.time_ns()}"}
+        session = f"demo-{time.time_ns()}"
+        asker: Beside = {"learn": True, "user_id": f"demo-{person}", "session_id": session}
         first = ask(client, unknown, **asker)
         following: Beside = {**asker, "previous_query_id": first.result.query_id}
         again = ask(client, known, **following)

@@ -48,6 +48,7 @@ class Beside(TypedDict, total=False):
     """What a question carries beside its parts."""
 
     read_after: Freshness | None
+    learn: bool
     user_id: str
     session_id: str
     previous_query_id: str | None
@@ -158,8 +159,10 @@ def _by_generated_ids(picture: Picture) -> Question:
 def ask(client: Client, question: Question, **beside: Unpack[Beside]) -> Answer:
     """Ask one question. `beside`: what it carries beside, as a session.
 
+    A probe unless `beside` says otherwise: nothing is learned from it and chance does not order its answer.
     Raises DemoAnswerError, NoAnswerError, BrokerError.
     """
+    carried: Beside = {"learn": False, **beside}
     started = time.perf_counter()
     result = client.search(
         question.parts,
@@ -169,7 +172,7 @@ def ask(client: Client, question: Question, **beside: Unpack[Beside]) -> Answer:
         mode=question.mode,
         top_k=TOP,
         timeout=30.0,
-        **beside,
+        **carried,
     )
     if result.error is not None:
         raise DemoAnswerError(f"{question.about}: {result.error.code}: {result.error.message}")

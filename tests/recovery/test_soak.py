@@ -21,6 +21,7 @@ def test_after_kills_of_every_role_and_a_refit_all_replicas_agree_with_the_log()
     settings = default_settings(DOCUMENTS, encoder=ENCODER) | {
         "index__ids_from": "1000",
         "index__exact_up_to": "1000",
+        "index__refit_at": "1.3",
     }
     plan = Plan(DOCUMENTS, minutes=1.0, changes_s=40.0, queries_s=4.0, kill_every_s=12.0, settings=settings)
     figures = run(plan, _clusters(4_000), progress=print)
