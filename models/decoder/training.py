@@ -15,7 +15,7 @@ import structlog
 import torch
 from numpy.typing import NDArray
 
-from models.decoder.checkpoint import Checkpoint, Standing, copied
+from models.checkpoint import Checkpoint, Standing, copied
 from models.decoder.decoder import Decoder, DecoderDescription
 from models.decoder.levels import Codes, tree_levels
 from models.decoder.losses import LossWeights, Paths, PathScores, contrast, cross_entropy, misalignment

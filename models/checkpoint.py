@@ -1,4 +1,4 @@
-"""Where training stands, in one safetensors file, so that a killed run goes on from its last epoch."""
+"""Where a training stands, in one safetensors file, so that a killed run goes on from its last epoch."""
 
 from __future__ import annotations
 
