@@ -24,13 +24,17 @@ PartKind = Literal["text", "image"]
 
 @dataclass(frozen=True)
 class QueryVector:
-    """An encoded part of a query: vector (d,), raw picture features (r,) or None, signed weight, role."""
+    """An encoded part of a query: vector (d,), raw picture features (r,) or None, signed weight, role.
+
+    is_typed: whether it is a text that somebody wrote; a stored document is not.
+    """
 
     kind: PartKind
     vector: Vector
     raw: Vector | None
     weight: float
     role: PartRole = "and"
+    is_typed: bool = False
 
 
 def summed(vectors: Sequence[QueryVector]) -> Vector:

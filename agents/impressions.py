@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from agents.asked import QueryVector, summed
+from agents.answering import Answered
+from agents.asked import summed
 from agents.keyed_hashes import KeyedHashes
 from streams.events.assignments import StampedVector
 from streams.events.impressions import Impression, ImpressionPart, ShownDocument
@@ -22,24 +22,16 @@ class Impressions:
         self._hashes = hashes
         self._stamp = stamp
 
-    def of(
-        self,
-        query: Query,
-        result: Result,
-        vectors: Sequence[QueryVector],
-        *,
-        unknown_words: Sequence[str] = (),
-        random_pairs: Sequence[int] = (),
-        memory_offset: int = -1,
-    ) -> Impression:
-        """The impression of an answer. unknown_words: as keyed hashes."""
+    def of(self, query: Query, result: Result, answered: Answered) -> Impression:
+        """The impression of an answer."""
+        found = answered.found
         return Impression(
             query_id=result.query_id,
             user=None if query.user_id is None else self._hashes.user(query.user_id),
             session_id=query.session_id,
             previous_query_id=query.previous_query_id,
             parts=self._parts(query),
-            query_vector=StampedVector.of(self._stamp, "fused", summed(vectors)),
+            query_vector=StampedVector.of(self._stamp, "fused", summed(found.vectors)),
             shown=[
                 ShownDocument(
                     document_id=hit.document_id,
@@ -49,14 +41,16 @@ class Impressions:
                 )
                 for hit in result.hits or ()
             ],
-            shuffled=bool(random_pairs),
-            random_pairs=list(random_pairs),
-            unknown_words=list(unknown_words),
-            models=[self._stamp],
+            shuffled=bool(answered.random_pairs),
+            random_pairs=list(answered.random_pairs),
+            unknown_words=list(found.unknown_words),
+            models=answered.models,
+            arm=answered.arm,
+            took_ms=(result.took_ms or {}).get("total"),
             epoch=result.epoch,
             fresh_to=result.fresh_to,
             codebook_offset=result.codebook_offset,
-            memory_offset=memory_offset,
+            memory_offset=answered.memory_offset,
             at=datetime.now(UTC),
         )
 

@@ -1,15 +1,26 @@
-"""Following the `models` topic: the bundle that serves, loaded and checked."""
+"""Following the `models` topic: the bundle and the adapters that serve, loaded and checked."""
 
 from __future__ import annotations
 
 import structlog
 from pydantic import ValidationError
 
+from agents.arms import Arms, ServedAdapter
 from agents.following import Follower
+from models.adapter.adapter import FILE as ADAPTER_FILE
+from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore
+from models.encoders.registry import describe_encoder
 from state.fusion import FusionWeights
 from streams.errors import ModelError
-from streams.events.models import QUERY_MODEL, ActiveModel
+from streams.events.models import (
+    ADAPTER_MODEL,
+    QUERY_MODEL,
+    ActiveModel,
+    AdapterRollout,
+    ModelBundle,
+    bundle_key,
+)
 from streams.records import Record
 from streams.settings import Settings
 
@@ -31,34 +42,90 @@ def fusion_weights(bundle: Bundle | None) -> FusionWeights:
 
 
 class ModelLog(Follower):
-    """Follows the topic. `current` is the bundle that serves, None before there is one.
+    """Follows the topic. `current` is the bundle of `query` that serves, None before there is one; `arms` say which
+    adapter moves the queries of whom.
 
-    `fusion` are its weights of the paths. A bundle that cannot be used is refused loudly, and the one before goes
-    on serving.
+    `fusion` are the bundle's weights of the paths. What cannot be used is refused loudly, and what served before
+    goes on serving.
     """
 
     def __init__(self, settings: Settings, *, stamp: str) -> None:
         super().__init__(settings, "models")
         self.current: Bundle | None = None
         self.fusion = FusionWeights()
+        self.arms = Arms()
+        self.rollout: AdapterRollout | None = None
+        self.adapters: dict[str, ModelBundle] = {}
         self._stamp = stamp
+        self._dimension = describe_encoder(settings.encoder).dimension
         self._store = BundleStore(f"{settings.content_store}/{FOLDER}")
-        self._latest: Record | None = None
+        self._active: str | None = None
+        self._loaded: dict[str, ServedAdapter | None] = {}
+        self._changed = False
 
     def take(self, record: Record) -> None:
-        if record.key == QUERY_MODEL.encode():
-            self._latest = record
+        key = (record.key or b"").decode()
+        if key == QUERY_MODEL and record.value is not None:
+            self._active = ActiveModel.model_validate_json(record.value).active
+        elif key == ADAPTER_MODEL:
+            self._changed = True
+            self.rollout = None if record.value is None else AdapterRollout.model_validate_json(record.value)
+        elif key.startswith(f"{ADAPTER_MODEL}@"):
+            self._changed = True
+            version = key.removeprefix(f"{ADAPTER_MODEL}@")
+            self.adapters.pop(version, None)
+            if record.value is not None:
+                self.adapters[version] = ModelBundle.model_validate_json(record.value)
 
     def at_end(self) -> None:
         """What serves now is loaded; what served in between is not."""
-        record, self._latest = self._latest, None
-        if record is None or record.value is None:
-            return
-        reference = f"{QUERY_MODEL}@{ActiveModel.model_validate_json(record.value).active}"
+        active, self._active = self._active, None
+        if active is not None:
+            self._use(bundle_key(QUERY_MODEL, active))
+        if self._changed:
+            self._changed = False
+            self.arms = self._arms()
+
+    def _use(self, reference: str) -> None:
         try:
             bundle = self._store.read(reference, stamp=self._stamp)
             self.fusion = fusion_weights(bundle)
             self.current = bundle
             log.info("model serves", bundle=reference)
         except ModelError as error:
-            log.error("a bundle is refused; what served before goes on", bundle=reference, reason=str(error))
+            _refuse(reference, error)
+
+    def _arms(self) -> Arms:
+        """As the rollout says, without what somebody took back."""
+        rollout = self.rollout
+        if rollout is None:
+            return Arms()
+        wanted = [version for version in (rollout.active, rollout.candidate) if version]
+        self._loaded = {version: self._loaded.get(version) or self._load(version) for version in wanted}
+        active, candidate = (self._served(version) for version in (rollout.active, rollout.candidate))
+        if active is None and rollout.active and not self._is_withdrawn(rollout.active):
+            active = self.arms.active  # it was refused
+        return Arms(active, candidate, rollout.share, rollout.interleaved)
+
+    def _served(self, version: str | None) -> ServedAdapter | None:
+        return None if version is None or self._is_withdrawn(version) else self._loaded[version]
+
+    def _is_withdrawn(self, version: str) -> bool:
+        return version in self.adapters and self.adapters[version].withdrawn
+
+    def _load(self, version: str) -> ServedAdapter | None:
+        reference = bundle_key(ADAPTER_MODEL, version)
+        try:
+            bundle = self._store.read(reference, stamp=self._stamp)
+            adapter = QueryAdapter.from_files(bundle.files, dimension=self._dimension)
+            if adapter is None:
+                raise ModelError(f"there is no {ADAPTER_FILE} in it")
+        except ModelError as error:
+            _refuse(reference, error)
+            return None
+        log.info("adapter loaded", bundle=reference)
+        return ServedAdapter(reference, adapter)
+
+
+def _refuse(reference: str, error: ModelError) -> None:
+    log.error("a bundle is refused; what served before goes on", bundle=reference, reason=str(error))

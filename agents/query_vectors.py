@@ -102,6 +102,6 @@ class QueryVectors:
 
 def _encoded(part: QueryPart, found: Encoded) -> QueryVector:
     if part.text is not None:
-        return QueryVector("text", found.vectors[0], None, part.weight, part.role)
+        return QueryVector("text", found.vectors[0], None, part.weight, part.role, is_typed=True)
     raw = found.raw[0] if found.raw.shape[1] else None
     return QueryVector("image", found.vectors[0], raw, part.weight, part.role)

@@ -14,6 +14,7 @@ import structlog
 from cachetools import TTLCache
 
 from agents import crash_points
+from agents.answering import Answered, Answering
 from agents.asked import Serving
 from agents.asks import Ask, answer, checked, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
@@ -23,7 +24,6 @@ from agents.content_store import ContentStore
 from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
-from agents.exploring import explores, shuffled
 from agents.impressions import Impressions
 from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
@@ -34,7 +34,7 @@ from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.query_vectors import QueryVectors
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Found, Searching
+from agents.searching import Searching
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
@@ -154,6 +154,13 @@ class Searcher:
             checkpoints=checkpoints,
         )
         self._models = ModelLog(self._settings, stamp=description.stamp)
+        self._answering = Answering(
+            self._settings,
+            searching=self._searching,
+            models=self._models,
+            clicks=self._clicks,
+            stamp=description.stamp,
+        )
         self._serving: Serving | None = None
         self._outbox = Outbox(self._settings)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
@@ -286,6 +293,8 @@ class Searcher:
             await self._in_thread(self._use_model)
             await self._in_thread(self._save_when_due)
             health.set_detail("decoder", None if self._serving is None else self._serving.reference)
+            active = self._models.arms.active
+            health.set_detail("adapter", None if active is None else active.reference)
             self._worker.sensor.in_flight(self.runtime.in_flight)
             self._worker.sensor.commit_age(self.runtime.commit_age_s)
             await asyncio.sleep(0.2)
@@ -332,35 +341,18 @@ class Searcher:
             return await self._browsed(ask, ask.query.browse, started)
         parts = await self._vectors.prepare(ask)
         codebooks, ready = self._codebooks.current, time.perf_counter()
-        memory_offset = self._clicks.offset
-        found = await self._in_thread(
-            lambda: self._searching.search(ask.query, self._vectors.submit(ask, parts), codebooks)
+        answered = await self._in_thread(
+            lambda: self._answering.answer(ask, self._vectors.submit(ask, parts), codebooks)
         )
-        found, random_pairs = self._explored(ask, found)
+        found = answered.found
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
-        result = self._result(ask, found, took, codebook_offset=codebooks.offset)
+        result = self._result(ask, answered, took, codebook_offset=codebooks.offset)
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
         if not ask.query.learn:
             return checked([answer(ask, result)])
-        shown = self._impressions.of(
-            ask.query,
-            result,
-            found.vectors,
-            unknown_words=found.unknown_words,
-            random_pairs=random_pairs,
-            memory_offset=memory_offset,
-        )
+        shown = self._impressions.of(ask.query, result, answered)
         return checked([answer(ask, result), impression(ask, shown, self._settings)])
-
-    def _explored(self, ask: Ask, found: Found) -> tuple[Found, list[int]]:
-        """What was found, as chance orders it in some sessions once clicks come; and the pairs that it ordered."""
-        session = ask.query.session_id or ask.query_id
-        is_early = not len(self._clicks.memory)
-        if is_early or not ask.query.learn or not explores(session, self._settings.learning.shuffled_share):
-            return found, []
-        hits, random_pairs = shuffled(found.hits, ask.query_id)
-        return replace(found, hits=hits), random_pairs
 
     async def _browsed(self, ask: Ask, browse: Browse, started: float) -> list[Outgoing]:
         codebooks = self._codebooks.current
@@ -390,13 +382,16 @@ class Searcher:
                 raise DataError("not_yet", "this replica has not read up to read_after yet; ask again")
             await asyncio.sleep(_READ_AFTER_POLL_S)
 
-    def _result(self, ask: Ask, found: Found, took: Mapping[str, float], *, codebook_offset: int) -> Result:
-        newest = self._index.newest_arrival
+    def _result(
+        self, ask: Ask, answered: Answered, took: Mapping[str, float], *, codebook_offset: int
+    ) -> Result:
+        newest, found = self._index.newest_arrival, answered.found
         return Result(
             query_id=ask.query_id,
             hits=found.hits,
             mode=found.mode,
             model_version=self._encoding.description.stamp,
+            models=answered.models,
             epoch=found.epoch,
             codebook_offset=codebook_offset,
             fresh_to=self._replica.fresh_to(),

@@ -16,6 +16,7 @@ from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
 from agents.showing import Showing
+from models.adapter.adapter import QueryAdapter
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.bitmaps import bitmap_of_slots
@@ -107,11 +108,17 @@ class Searching:
         self._weights = weights
 
     def search(
-        self, query: Query, encoded: Callable[[], Sequence[QueryVector]], codebooks: Codebooks
+        self,
+        query: Query,
+        encoded: Callable[[], Sequence[QueryVector]],
+        codebooks: Codebooks,
+        *,
+        adapter: QueryAdapter | None = None,
     ) -> Found:
         """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
 
-        Encoding had better be under way: it leaves the interpreter to others at once, and words do not.
+        Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The adapter
+        moves what somebody wrote; the click memory knows queries as they were encoded.
         """
         stages = _Stages()
         with self._index.reading():
@@ -119,7 +126,7 @@ class Searching:
             words = self._beside.submit(self._by_words, query, allowed)
             vectors = encoded()
             stages.done("encode")
-            asked = self._asked(query, vectors, codebooks, allowed)
+            asked = self._asked(query, vectors, codebooks, allowed, adapter)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots = self._by_vectors(asked, path)
             stages.done("generate" if path is not None else "dense")
@@ -168,8 +175,15 @@ class Searching:
         vectors: Sequence[QueryVector],
         codebooks: Codebooks,
         allowed: BitMap | None,
+        adapter: QueryAdapter | None,
     ) -> Asked:
-        scoring = ScoringQuery([ScoringPart(v.vector, v.weight, self._calibrations(v.kind)) for v in vectors])
+        moved = [adapter(v.vector) if adapter is not None and v.is_typed else v.vector for v in vectors]
+        scoring = ScoringQuery(
+            [
+                ScoringPart(vector, v.weight, self._calibrations(v.kind))
+                for v, vector in zip(vectors, moved, strict=True)
+            ]
+        )
         arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
         path = self._path(query, has_tree=epoch in codebooks.trees)
@@ -177,7 +191,7 @@ class Searching:
         serving = self._serving if learns else None
         learned = serving.learned if serving and serving.epoch == epoch else None
         rows = alternatives(arrays.weights, [v.role for v in vectors])
-        directions = rows @ np.stack([v.vector for v in vectors]) / np.abs(rows).sum(axis=1, keepdims=True)
+        directions = rows @ np.stack(moved) / np.abs(rows).sum(axis=1, keepdims=True)
         return Asked(
             query=query,
             vectors=vectors,

@@ -19,6 +19,8 @@ UBI_ALIASES = {
     "at": "timestamp",
 }
 
+Arm = Literal["active", "candidate", "interleaved", "fallback"]
+
 
 class ShownDocument(Event):
     """One shown hit."""
@@ -31,7 +33,7 @@ class ShownDocument(Event):
     """As in the hit."""
     propensity: float
     """The assumed probability that this position was looked at, 0 to 1."""
-    team: str | None = None
+    team: Literal["incumbent", "candidate"] | None = None
     """Which of two interleaved rankings it came from."""
 
 
@@ -74,9 +76,12 @@ class Impression(Event):
     unknown_words: list[str] = Field(default_factory=list)
     """Words of the query that stand in no document, as keyed hashes (HMAC-SHA-256, 32 digits)."""
     models: list[str]
-    """Stamps of the models that took part."""
-    arm: str = "active"
-    """Which model of a rollout answered."""
+    """What took part: the stamp of the encoder, then `name@version` of the bundles."""
+    arm: Arm = "active"
+    """Who answered in a rollout: what serves, its candidate, both interleaved, or what serves for a candidate that
+    failed."""
+    took_ms: float | None = None
+    """Milliseconds until the answer was made."""
     epoch: int
     """The epoch of the codebooks."""
     fresh_to: list[LogPosition]

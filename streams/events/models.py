@@ -1,15 +1,19 @@
-"""`models`: bundles of what is learned about queries, and which one serves."""
+"""`models`: bundles of what is learned about queries, and which ones serve."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
 from streams.events.base import Event
 
 QUERY_MODEL = "query"
-"""The name of the one model there is: what is learned for the side of the queries."""
+"""The model that is distilled from the documents for each tree of ids, and how paths are fused."""
+ADAPTER_MODEL = "adapter"
+"""The model that clicks teach: it moves the vectors of queries."""
+Verdict = Literal["accepted", "canary_only", "refused"]
 
 
 def bundle_key(name: str, version: str) -> str:
@@ -34,12 +38,35 @@ class ModelBundle(Event):
     """`<name>@<version>` of the bundle that it was made from."""
     figures: dict[str, float] = Field(default_factory=dict)
     """What was measured when it was made."""
+    verdict: Verdict | None = None
+    """Of an adapter: what the gates said; `canary_only`: nothing speaks against it, too few clicks for it."""
+    report: str | None = None
+    """Of an adapter: URL of the report of the gates."""
+    withdrawn: bool = False
+    """Whether somebody took it back: it serves no more, whatever else is said."""
 
 
 class ActiveModel(Event):
-    """Which bundle serves. Key: `<name>`."""
+    """Which bundle of `query` serves. Key: `query`."""
 
     active: str
     """The version."""
     since: datetime
     """When it was decided."""
+
+
+class AdapterRollout(Event):
+    """Which adapter serves whom. Key: `adapter`. Before there is one, queries are taken as they are encoded."""
+
+    active: str | None = None
+    """The version that serves; null: none."""
+    candidate: str | None = None
+    """The version that is tried out."""
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Of the sessions, by their hash: those in which the candidate takes part."""
+    interleaved: bool = False
+    """Whether lists of both are interleaved in these sessions; else the candidate alone answers."""
+    since: datetime
+    """When it was decided."""
+    reason: str = ""
+    """Why."""

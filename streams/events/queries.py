@@ -215,6 +215,8 @@ class Result(Event):
     """The path that was taken."""
     model_version: str | None = None
     """The stamp of the encoder."""
+    models: list[str] | None = None
+    """What took part: the stamp of the encoder, then `name@version` of the bundles."""
     epoch: int | None = None
     """The epoch of the codebooks that the semantic ids belong to."""
     codebook_offset: int | None = None

@@ -11,7 +11,7 @@ from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
-from streams.events.models import ActiveModel, ModelBundle
+from streams.events.models import ActiveModel, AdapterRollout, ModelBundle
 from streams.events.queries import Query, Result
 from streams.headers import DELETED, TYPES
 
@@ -176,6 +176,16 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
         }
     ],
     ActiveModel: [{"active": "epoch-2", "since": "2026-01-31T12:00:00Z"}],
+    AdapterRollout: [
+        {
+            "active": "3f9a2c10",
+            "candidate": "b81e77d4",
+            "share": 0.05,
+            "interleaved": True,
+            "since": "2026-01-31T12:00:00Z",
+            "reason": "accepted by the gates",
+        }
+    ],
     Move: [
         {
             "document_id": "boot-1",

@@ -105,7 +105,10 @@ def messages() -> Json:
         "modelBundle": _written(
             "model-bundle", TYPES["models"], "A bundle that may serve.", "`<name>@<version>`."
         ),
-        "activeModel": _written("active-model", TYPES["models"], "Which bundle serves.", "`<name>`."),
+        "activeModel": _written("active-model", TYPES["models"], "Which bundle of `query` serves.", "`query`."),
+        "adapterRollout": _written(
+            "adapter-rollout", TYPES["models"], "Which adapter serves whom.", "`adapter`."
+        ),
         "move": _read("move", TYPES["moves"], "Asks for an id in another leaf.", _DOCUMENT_ID),
         "deadLetter": _dead_letter(),
     }

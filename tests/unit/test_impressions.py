@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.answering import Answered
 from agents.asked import QueryVector
 from agents.impressions import Impressions
 from agents.keyed_hashes import KEY_FILE, KeyedHashes
+from agents.searching import Found
 from streams.events.impressions import Impression
 from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings
@@ -27,7 +29,13 @@ def seen_by(settings: Settings, user_id: str | None, **query: object) -> Impress
     vector = np.array([3.0, 4.0], dtype=np.float32)
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, -0.5)]
     asked = Query.model_validate({"text": "red boots", "user_id": user_id} | query)
-    return Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, vectors)
+    return Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(
+        asked, result, answered(hits, vectors)
+    )
+
+
+def answered(hits: list[Hit], vectors: list[QueryVector]) -> Answered:
+    return Answered(Found(hits, "dense", 3, {}, vectors), [STAMP], "active", [], -1)
 
 
 def test_a_person_is_a_keyed_hash_and_the_same_one_in_every_searcher(tmp_path: Path) -> None:
@@ -75,7 +83,7 @@ def test_the_query_vector_leaves_out_what_the_question_leaves_out(tmp_path: Path
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, 1.0, "not")]
     result = Result(query_id="q", hits=[], epoch=3, codebook_offset=5, fresh_to=[])
     settings = Settings(data=tmp_path)
-    shown = Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, vectors)
+    shown = Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, answered([], vectors))
     assert [part.role for part in shown.parts] == ["and", "not"]
     assert shown.query_vector is not None
     np.testing.assert_array_equal(shown.query_vector.array(), vector)

@@ -1,0 +1,36 @@
+"""Which adapter moves the vectors of a query: the one that serves, or in some sessions its candidate."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from models.adapter.adapter import QueryAdapter
+
+
+@dataclass(frozen=True)
+class ServedAdapter:
+    """An adapter and its `name@version`."""
+
+    reference: str
+    adapter: QueryAdapter
+
+
+@dataclass(frozen=True)
+class Arms:
+    """What serves, None for queries as they are encoded; and a candidate with the share of sessions that try it."""
+
+    active: ServedAdapter | None = None
+    candidate: ServedAdapter | None = None
+    share: float = 0.0
+    interleaved: bool = False
+
+    def tries(self, session: str) -> bool:
+        """Whether the candidate takes part in the answers of a session: always or never, for a growing share."""
+        return self.candidate is not None and _place(session) < self.share
+
+
+def _place(session: str) -> float:
+    """Where a session stands, evenly in [0, 1)."""
+    digest = hashlib.blake2b(session.encode(), digest_size=8, person=b"arms").digest()
+    return int.from_bytes(digest) / 2**64
