@@ -105,7 +105,9 @@ def messages() -> Json:
         "modelBundle": _written(
             "model-bundle", TYPES["models"], "A bundle that may serve.", "`<name>@<version>`."
         ),
-        "activeModel": _written("active-model", TYPES["models"], "Which bundle of `query` serves.", "`query`."),
+        "activeModel": _written(
+            "active-model", TYPES["models"], "Which bundle of `query` serves.", "`query`."
+        ),
         "adapterRollout": _written(
             "adapter-rollout", TYPES["models"], "Which adapter serves whom.", "`adapter`."
         ),
