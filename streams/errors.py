@@ -7,7 +7,8 @@
     │   └── TopicMismatchError   a topic exists with other settings: the message says what to do
     ├── FencedError          another process owns this partition now: exit, it goes on there
     ├── StateError           a RocksDB shard cannot be opened or is of another schema
-    └── ModelError           weights missing, damaged or of another stamp
+    ├── ModelError           weights missing, damaged or of another stamp
+    └── GateError            figures that no gate can judge by: the candidate is not served
 
 Data errors never escape an agent; all others end the process, and the supervisor starts it again.
 """
@@ -61,3 +62,11 @@ class StateError(TrieflowError):
 
 class ModelError(TrieflowError):
     """Weights or codebooks are missing, damaged or of another encoder stamp."""
+
+
+class GateError(TrieflowError):
+    """Figures that no gate can judge by: `field` names those to mend. Until then the candidate is not served."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
