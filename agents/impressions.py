@@ -30,7 +30,6 @@ class Impressions:
         *,
         unknown_words: Sequence[str] = (),
         random_pairs: Sequence[int] = (),
-        memory_offset: int = -1,
     ) -> Impression:
         """The impression of an answer. unknown_words: as keyed hashes."""
         return Impression(
@@ -53,10 +52,14 @@ class Impressions:
             random_pairs=list(random_pairs),
             unknown_words=list(unknown_words),
             models=[self._stamp],
+            bundle=result.bundle,
+            mode=result.mode,
+            unsure=result.unsure,
             epoch=result.epoch,
             fresh_to=result.fresh_to,
+            fresh_until=result.fresh_until,
             codebook_offset=result.codebook_offset,
-            memory_offset=memory_offset,
+            memory_offset=-1 if result.memory_offset is None else result.memory_offset,
             at=datetime.now(UTC),
         )
 

@@ -33,14 +33,12 @@ def fusion_weights(bundle: Bundle | None) -> FusionWeights:
 class ModelLog(Follower):
     """Follows the topic. `current` is the bundle that serves, None before there is one.
 
-    `fusion` are its weights of the paths. A bundle that cannot be used is refused loudly, and the one before goes
-    on serving.
+    A bundle that cannot be used is refused loudly, and the one before goes on serving.
     """
 
     def __init__(self, settings: Settings, *, stamp: str) -> None:
         super().__init__(settings, "models")
         self.current: Bundle | None = None
-        self.fusion = FusionWeights()
         self._stamp = stamp
         self._store = BundleStore(f"{settings.content_store}/{FOLDER}")
         self._latest: Record | None = None
@@ -57,7 +55,7 @@ class ModelLog(Follower):
         reference = f"{QUERY_MODEL}@{ActiveModel.model_validate_json(record.value).active}"
         try:
             bundle = self._store.read(reference, stamp=self._stamp)
-            self.fusion = fusion_weights(bundle)
+            fusion_weights(bundle)  # one whose weights cannot be read is refused
             self.current = bundle
             log.info("model serves", bundle=reference)
         except ModelError as error:
