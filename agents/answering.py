@@ -1,4 +1,4 @@
-"""One answer: which model gives it, and where chance has a part in the order of its hits."""
+"""One answer: which model gives it, and where chance or two models have a part in the order of its hits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from agents.asks import Ask
 from agents.click_log import ClickLog
 from agents.codebook_log import Codebooks
 from agents.exploring import explores, shuffled
+from agents.found import Found
 from agents.model_log import ModelLog
-from agents.searching import Found, Searching
+from agents.searching import Searching
+from models.gates.interleaving import Team, chance_of, team_draft
 from streams.errors import DataError
 from streams.events.impressions import Arm
+from streams.events.queries import Query
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -28,14 +31,14 @@ Encoded = Callable[[], Sequence[QueryVector]]
 class Answered:
     """What was found, by which models (`name@version`, the encoder's stamp first), in which arm of a rollout.
 
-    random_pairs: upper positions of the pairs that chance ordered. memory_offset: how far `click-memory` was read.
+    random_pairs: upper positions of the pairs that chance ordered. teams: of interleaved lists, who brought what.
     """
 
     found: Found
     models: list[str]
-    arm: Arm
-    random_pairs: Sequence[int]
-    memory_offset: int
+    arm: Arm = "active"
+    random_pairs: Sequence[int] = ()
+    teams: Sequence[Team | None] = ()
 
 
 class Answering:
@@ -52,40 +55,63 @@ class Answering:
 
     def answer(self, ask: Ask, encoded: Encoded, codebooks: Codebooks) -> Answered:
         """Answer a query that was checked. Raises DataError."""
-        arms, offset = self._models.arms, self._clicks.offset
-        session = ask.query.session_id or ask.query_id
-        if ask.query.learn and arms.tries(session):
-            found, served, arm = self._tried(ask, encoded, codebooks, arms)
-        else:
-            found, served, arm = self._found(ask, encoded, codebooks, arms.active), arms.active, "active"
-        found, random_pairs = self._explored(ask, found, session)
-        return Answered(found, self._names(served), arm, random_pairs, offset)
+        arms, session = self._models.arms, ask.query.session_id or ask.query_id
+        tried = (
+            self._tried(ask, encoded, codebooks, arms) if ask.query.learn and arms.tries(session) else None
+        )
+        if tried is not None and tried.teams:
+            return tried
+        answered = tried or self._by(ask.query, encoded, codebooks, arms.active, arm="active")
+        return self._explored(ask, answered, session)
 
-    def _tried(
-        self, ask: Ask, encoded: Encoded, codebooks: Codebooks, arms: Arms
-    ) -> tuple[Found, ServedAdapter | None, Arm]:
-        """By the candidate. Where it fails, what serves answers, and the impression says so."""
+    def _tried(self, ask: Ask, encoded: Encoded, codebooks: Codebooks, arms: Arms) -> Answered:
+        """By the candidate, or by both. Where that fails, what serves answers, and the impression says so."""
         try:
-            return self._found(ask, encoded, codebooks, arms.candidate), arms.candidate, "candidate"
+            tried = self._by(ask.query, encoded, codebooks, arms.candidate, arm="candidate")
         except DataError:
             raise
         except Exception as error:
-            log.error("a candidate failed; the active model answers", query_id=ask.query_id, exc_info=error)
-        return self._found(ask, encoded, codebooks, arms.active), arms.active, "fallback"
+            log.error("a candidate failed; what serves answers", query_id=ask.query_id, exc_info=error)
+            return self._by(ask.query, encoded, codebooks, arms.active, arm="fallback")
+        if not arms.interleaved:
+            return tried
+        vectors = tried.found.vectors
+        active = self._by(ask.query, lambda: vectors, codebooks, arms.active, arm="active")
+        return _interleaved(ask, active, tried)
 
-    def _found(self, ask: Ask, encoded: Encoded, codebooks: Codebooks, served: ServedAdapter | None) -> Found:
+    def _by(
+        self, query: Query, encoded: Encoded, codebooks: Codebooks, served: ServedAdapter | None, *, arm: Arm
+    ) -> Answered:
         adapter = None if served is None else served.adapter
-        return self._searching.search(ask.query, encoded, codebooks, adapter=adapter)
+        found = self._searching.search(query, encoded, codebooks, adapter=adapter)
+        names = [self._stamp, found.bundle, served and served.reference]
+        return Answered(found, [name for name in names if name], arm)
 
-    def _explored(self, ask: Ask, found: Found, session: str) -> tuple[Found, list[int]]:
-        """What was found, as chance orders it in some sessions once clicks come; and the pairs that it ordered."""
+    def _explored(self, ask: Ask, answered: Answered, session: str) -> Answered:
+        """As chance orders it in some sessions once clicks come, and the pairs that it ordered."""
         is_early = not len(self._clicks.memory)
         if is_early or not ask.query.learn or not explores(session, self._shuffled_share):
-            return found, []
-        hits, random_pairs = shuffled(found.hits, ask.query_id)
-        return replace(found, hits=hits), random_pairs
+            return answered
+        hits, random_pairs = shuffled(answered.found.hits, ask.query_id)
+        return replace(answered, found=replace(answered.found, hits=hits), random_pairs=random_pairs)
 
-    def _names(self, served: ServedAdapter | None) -> list[str]:
-        bundle = self._models.current
-        names = [self._stamp, bundle and bundle.manifest.reference, served and served.reference]
-        return [name for name in names if name]
+
+def _interleaved(ask: Ask, active: Answered, candidate: Answered) -> Answered:
+    """Both lists in one. Hits keep the scores of the list that brought them."""
+    by_team = {
+        team: {hit.document_id: hit for hit in answered.found.hits}
+        for team, answered in (("incumbent", active), ("candidate", candidate))
+    }
+    both = by_team["candidate"] | by_team["incumbent"]
+    ids, teams = team_draft(
+        list(by_team["incumbent"]),
+        list(by_team["candidate"]),
+        chance_of(ask.query_id),
+        length=ask.query.top_k,
+    )
+    hits = [
+        by_team.get(team or "", both)[name].model_copy(update={"position": place})
+        for place, (name, team) in enumerate(zip(ids, teams, strict=True), start=1)
+    ]
+    models = list(dict.fromkeys([*active.models, *candidate.models]))
+    return Answered(replace(active.found, hits=hits), models, "interleaved", teams=teams)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 from agents.answering import Answered
 from agents.asked import summed
@@ -38,8 +39,9 @@ class Impressions:
                     position=hit.position,
                     score=hit.score,
                     propensity=1 / hit.position,
+                    team=team,
                 )
-                for hit in result.hits or ()
+                for hit, team in zip_longest(result.hits or (), answered.teams)
             ],
             shuffled=bool(answered.random_pairs),
             random_pairs=list(answered.random_pairs),
@@ -47,10 +49,14 @@ class Impressions:
             models=answered.models,
             arm=answered.arm,
             took_ms=(result.took_ms or {}).get("total"),
+            bundle=result.bundle,
+            mode=result.mode,
+            unsure=result.unsure,
             epoch=result.epoch,
             fresh_to=result.fresh_to,
+            fresh_until=result.fresh_until,
             codebook_offset=result.codebook_offset,
-            memory_offset=answered.memory_offset,
+            memory_offset=-1 if result.memory_offset is None else result.memory_offset,
             at=datetime.now(UTC),
         )
 

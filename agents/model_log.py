@@ -45,14 +45,12 @@ class ModelLog(Follower):
     """Follows the topic. `current` is the bundle of `query` that serves, None before there is one; `arms` say which
     adapter moves the queries of whom.
 
-    `fusion` are the bundle's weights of the paths. What cannot be used is refused loudly, and what served before
-    goes on serving.
+    What cannot be used is refused loudly, and what served before goes on serving.
     """
 
     def __init__(self, settings: Settings, *, stamp: str) -> None:
         super().__init__(settings, "models")
         self.current: Bundle | None = None
-        self.fusion = FusionWeights()
         self.arms = Arms()
         self.rollout: AdapterRollout | None = None
         self.adapters: dict[str, ModelBundle] = {}
@@ -89,7 +87,7 @@ class ModelLog(Follower):
     def _use(self, reference: str) -> None:
         try:
             bundle = self._store.read(reference, stamp=self._stamp)
-            self.fusion = fusion_weights(bundle)
+            fusion_weights(bundle)  # one whose weights cannot be read is refused
             self.current = bundle
             log.info("model serves", bundle=reference)
         except ModelError as error:

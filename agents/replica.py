@@ -62,6 +62,7 @@ class Replica:
         self._on_records = on_records
         self._on_advance = on_advance
         self._checkpoints = checkpoints
+        self._in_hand: Mapping[int, int] = {}
         self._ends: dict[int, int] = {}
         self._stopping = threading.Event()
         self._touched = time.monotonic()
@@ -89,6 +90,11 @@ class Replica:
     def fresh_to(self) -> list[LogPosition]:
         """The last position, by partition, that the replica has seen."""
         return [LogPosition(partition=p, offset=n - 1) for p, n in sorted(self.positions.items()) if n > 0]
+
+    def fresh_until(self) -> list[LogPosition]:
+        """The last position, by partition, of which the index may hold something: `fresh_to`, and what comes in."""
+        reached = {p: max(n, self._in_hand.get(p, 0)) for p, n in sorted(self.positions.items())}
+        return [LogPosition(partition=p, offset=n - 1) for p, n in reached.items() if n > 0]
 
     def lag(self) -> dict[int, int]:
         """Records behind the ends of the log, by partition. Asks Kafka."""
@@ -128,6 +134,7 @@ class Replica:
         raw = [Record.of(m) for m in messages if m.error() is None]
         records = [read_log_record(record) for record in raw]
         if records:
+            self._in_hand = {record.partition: record.offset + 1 for record in records}
             self._shard.apply(records)
             self._on_records(records, {(r.partition, r.offset): r.timestamp_ms for r in raw})
             self._sensor.log_applied(len(records), time.perf_counter() - started)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -15,35 +15,31 @@ from cachetools import TTLCache
 
 from agents import crash_points
 from agents.answering import Answered, Answering
-from agents.asked import Serving
 from agents.asks import Ask, answer, checked, failure, impression, not_taken, read_ask
 from agents.browsing import Browsing
 from agents.click_log import ClickLog
 from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
-from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
 from agents.impressions import Impressions
 from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
 from agents.keyed_hashes import KeyedHashes
-from agents.lexical_path import LexicalPath
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
 from agents.query_vectors import QueryVectors
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
-from agents.searching import Searching
+from agents.searchable import Searchable
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.worker import Worker
-from state.clicks.memory import ClickMemory
-from state.live_documents import fill, live_changes
 from state.live_index import LiveIndex
 from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
+from streams.events.base import LogPosition
 from streams.events.queries import Browse, Result
 from streams.records import Record
 from streams.settings import Settings
@@ -56,8 +52,6 @@ T = TypeVar("T")
 ROLE = "searcher"
 THREADS = 8
 CONCURRENT_BATCHES = 64
-REPAIRS_PER_RECORD = 4
-"""Documents near leaves that changed, whose second leaf is chosen again for each record that comes in."""
 _TOPIC_CHECK_S = 30.0
 _READ_AFTER_POLL_S = 0.002
 
@@ -84,6 +78,15 @@ class QueryPartition:
         return {}
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """How far the logs were read when a search began."""
+
+    codebooks: Codebooks
+    memory_offset: int
+    fresh_to: list[LogPosition]
+
+
 class Searcher:
     """Holds the replica, the live index and the encoder; answers queries."""
 
@@ -94,7 +97,6 @@ class Searcher:
         self._encoding = EncodingService(worker.load_encoder(), sensor=worker.sensor)
         description = self._encoding.description
         warm_up()
-        self._index = LiveIndex(description.dimension)
         checkpoints = CheckpointSaver(self._settings, name=f"{ROLE}-{self._settings.worker}")
         cluster = cluster_id(self._settings)
         self._shard = open_shard(
@@ -104,37 +106,26 @@ class Searcher:
             stamp=description.stamp,
             checkpoint=checkpoints.folder,
         )
-        self._lexical = LexicalPath(
-            self._settings, self._settings.role_folder(ROLE) / "lexical", index=self._index, shard=self._shard
-        )
-        self._dense = DenseFeed(
+        hashes = KeyedHashes(self._settings)
+        self._held = Searchable(
             self._settings,
-            self._settings.role_folder(ROLE) / "dense",
-            index=self._index,
-            stamp=description.stamp,
+            self._settings.role_folder(ROLE),
+            shard=self._shard,
+            encoder=description,
+            hash_word=hashes.word,
         )
+        self._index, self._searching = self._held.index, self._held.searching
         self._snapshots = IndexSnapshots(
             self._settings,
             self._settings.role_folder(ROLE) / "index",
             index=self._index,
-            dense=self._dense,
-            lexical=self._lexical,
+            dense=self._held.dense,
+            lexical=self._held.lexical,
             cluster=cluster,
             stamp=description.stamp,
         )
-        self._clicks = ClickLog(self._settings, ClickMemory(description.dimension, stamp=description.stamp))
+        self._clicks = ClickLog(self._settings, self._held.memory)
         self._browsing = Browsing(self._index, self._shard)
-        hashes = KeyedHashes(self._settings)
-        self._searching = Searching(
-            self._settings,
-            encoder=description,
-            index=self._index,
-            shard=self._shard,
-            lexical=self._lexical.index,
-            dense=self._dense,
-            memory=self._clicks.memory,
-            hash_word=hashes.word,
-        )
         self._vectors = QueryVectors(
             self._settings, encoding=self._encoding, store=store, like=self._searching.like
         )
@@ -161,7 +152,6 @@ class Searcher:
             clicks=self._clicks,
             stamp=description.stamp,
         )
-        self._serving: Serving | None = None
         self._outbox = Outbox(self._settings)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
@@ -189,13 +179,12 @@ class Searcher:
         self._models.start()
         self._clicks.start()
         if not self._snapshots.load(self._shard):
-            fill(self._index, self._shard, stamp=self._encoding.description.stamp, on_batch=self._dense.note)
-        self._dense.load()
-        self._lexical.start()
+            self._held.fill()
+        self._held.begin()
         self._index.activate(epoch_to_begin_with(self._index, self._codebooks.current))
         self._replica.start()
         self._switch_epoch()
-        self._searching.fuse_by(self._models.fusion)
+        self._held.use(self._models.current)
         log.info(
             "replica filled", documents=len(self._index), seconds=round(time.perf_counter() - started, 3)
         )
@@ -217,17 +206,10 @@ class Searcher:
         self._models.stop()
         self._clicks.stop()
         self._outbox.close()
-        self._lexical.close()
-        self._dense.close()
-        self._shard.close()
+        self._held.close()
 
     def _take(self, records: Sequence[LogRecord], timestamps: Mapping[tuple[int, int], int]) -> None:
-        stamp = self._encoding.description.stamp
-        changes = list(live_changes(records, stamp=stamp, timestamps=timestamps))
-        with self._dense.following(changes):
-            self._index.apply(changes)
-        self._lexical.take(records)
-        self._index.repair(REPAIRS_PER_RECORD * len(records))
+        self._held.take(records, timestamps)
         newest_ms = max(timestamps.values(), default=0)
         if newest_ms:
             self._worker.sensor.freshness(max(0.0, time.time() - newest_ms / 1_000))
@@ -243,30 +225,8 @@ class Searcher:
             for epoch in filter(codebooks.is_over, self._index.epochs()):
                 self._index.forget_epoch(epoch)
 
-    def _use_model(self) -> None:
-        """Fuse as the bundle that serves says; let its decoder take part, when it knows the active epoch."""
-        self._searching.fuse_by(self._models.fusion)
-        bundle, epoch = self._models.current, self._index.active_epoch
-        path = self._index.active_path()
-        if bundle is None or epoch is None or path is None:
-            return
-        serving = self._serving
-        if serving is None or (serving.reference, serving.epoch) != (bundle.manifest.reference, epoch):
-            if bundle.manifest.codebook_epoch != epoch:
-                self._serving = None
-                self._searching.use(None)
-                return
-            decoder = bundle.decoder(epoch=epoch)
-            if decoder is None:
-                return
-            self._index.learn(epoch, [decoder.nodes(level) for level in range(3)])
-            serving = Serving(bundle.manifest.reference, epoch, decoder, 0.0)
-            log.info("decoder serves", bundle=serving.reference, epoch=epoch)
-        self._serving = replace(serving, weight=serving.decoder.weight(path.younger()))
-        self._searching.use(self._serving)
-
     def _save_when_due(self) -> None:
-        self._dense.save_when_due()
+        self._held.dense.save_when_due()
         if self._replica.is_ready:
             self._snapshots.save_when_due(lambda: self._replica.positions)
 
@@ -277,7 +237,7 @@ class Searcher:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
         health = self._worker.health
         while True:
-            for follower in (self._replica, self._codebooks, self._models, self._clicks, self._lexical):
+            for follower in (self._replica, self._codebooks, self._models, self._clicks, self._held.lexical):
                 if follower.failure is not None:
                     self.runtime.crash(follower.failure)
                     return
@@ -290,9 +250,10 @@ class Searcher:
             health.set_detail("epoch", self._index.active_epoch)
             health.set_detail("remembered", len(self._clicks.memory))
             self._switch_epoch()
-            await self._in_thread(self._use_model)
+            await self._in_thread(lambda: self._held.use(self._models.current))
             await self._in_thread(self._save_when_due)
-            health.set_detail("decoder", None if self._serving is None else self._serving.reference)
+            serving = self._held.serving
+            health.set_detail("decoder", None if serving is None else serving.reference)
             active = self._models.arms.active
             health.set_detail("adapter", None if active is None else active.reference)
             self._worker.sensor.in_flight(self.runtime.in_flight)
@@ -340,13 +301,14 @@ class Searcher:
         if ask.query.browse is not None:
             return await self._browsed(ask, ask.query.browse, started)
         parts = await self._vectors.prepare(ask)
-        codebooks, ready = self._codebooks.current, time.perf_counter()
+        ready = time.perf_counter()
+        seen = self._seen()
         answered = await self._in_thread(
-            lambda: self._answering.answer(ask, self._vectors.submit(ask, parts), codebooks)
+            lambda: self._answering.answer(ask, self._vectors.submit(ask, parts), seen.codebooks)
         )
         found = answered.found
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
-        result = self._result(ask, answered, took, codebook_offset=codebooks.offset)
+        result = self._result(ask, answered, took, seen)
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
         if not ask.query.learn:
@@ -382,19 +344,24 @@ class Searcher:
                 raise DataError("not_yet", "this replica has not read up to read_after yet; ask again")
             await asyncio.sleep(_READ_AFTER_POLL_S)
 
-    def _result(
-        self, ask: Ask, answered: Answered, took: Mapping[str, float], *, codebook_offset: int
-    ) -> Result:
-        newest, found = self._index.newest_arrival, answered.found
+    def _seen(self) -> _Seen:
+        return _Seen(self._codebooks.current, self._clicks.offset, self._replica.fresh_to())
+
+    def _result(self, ask: Ask, answered: Answered, took: Mapping[str, float], seen: _Seen) -> Result:
+        newest, until, found = self._index.newest_arrival, self._replica.fresh_until(), answered.found
         return Result(
             query_id=ask.query_id,
             hits=found.hits,
             mode=found.mode,
             model_version=self._encoding.description.stamp,
             models=answered.models,
+            bundle=found.bundle,
+            unsure=found.unsure,
             epoch=found.epoch,
-            codebook_offset=codebook_offset,
-            fresh_to=self._replica.fresh_to(),
+            codebook_offset=seen.codebooks.offset,
+            memory_offset=seen.memory_offset,
+            fresh_to=seen.fresh_to,
+            fresh_until=None if until == seen.fresh_to else until,
             behind=self._searching.behind() or None,
             newest_document_age_ms=None if newest is None else round((time.time() - newest) * 1_000, 1),
             took_ms={stage: round(seconds * 1_000, 3) for stage, seconds in took.items()},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, 
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
+from agents.found import Found, Stages, Told
 from agents.showing import Showing
 from models.adapter.adapter import QueryAdapter
 from models.encoders.base import Calibration as Calibrated
@@ -31,7 +30,7 @@ from state.shard import Shard
 from state.vector_rows import Calibration, ScoringPart, ScoringQuery
 from streams.errors import DataError
 from streams.events.documents import VectorKind
-from streams.events.queries import Hit, Query
+from streams.events.queries import Query, Unsure
 from streams.settings import SearchSettings, Settings
 
 THREADS_BESIDE = 8
@@ -41,30 +40,6 @@ _BEST = 10
 _NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 _NO_SCORES: Vector = np.empty(0, dtype=np.float32)
 _DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search gives: hits, the path that found them, seconds by stage, and the vectors that it asked with."""
-
-    hits: list[Hit]
-    mode: Path
-    epoch: int
-    seconds: Mapping[str, float]
-    vectors: Sequence[QueryVector]
-    unknown_words: Sequence[str] = ()
-    """Words of the query that stand in no document, as keyed hashes."""
-
-
-@dataclass
-class _Stages:
-    seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
-
-    def done(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
 
 
 class Searching:
@@ -94,7 +69,7 @@ class Searching:
         self._memory = memory
         self._hash_word = hash_word
         self._showing = Showing(index, shard)
-        self._weights = FusionWeights()
+        self._fusing: tuple[FusionWeights, str | None] = (FusionWeights(), None)
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
         self._confidence = Confidence(self._settings.unsure_share)
@@ -103,9 +78,9 @@ class Searching:
         """Score with this decoder from the next query on; None: geometry alone."""
         self._serving = serving
 
-    def fuse_by(self, weights: FusionWeights) -> None:
-        """Fuse what the paths find by these weights from the next query on."""
-        self._weights = weights
+    def fuse_by(self, weights: FusionWeights, *, bundle: str | None = None) -> None:
+        """Fuse what the paths find by these weights, which are those of `bundle`, from the next query on."""
+        self._fusing = weights, bundle
 
     def search(
         self,
@@ -114,32 +89,37 @@ class Searching:
         codebooks: Codebooks,
         *,
         adapter: QueryAdapter | None = None,
+        told: Told | None = None,
     ) -> Found:
         """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
 
         Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The adapter
-        moves what somebody wrote; the click memory knows queries as they were encoded.
+        moves what somebody wrote; the click memory knows queries as they were encoded. `told`: to make an old
+        answer again.
         """
-        stages = _Stages()
+        stages = Stages()
         with self._index.reading():
             allowed = self._allowed(query)
             words = self._beside.submit(self._by_words, query, allowed)
             vectors = encoded()
             stages.done("encode")
+            weights, bundle = self._fusing
             asked = self._asked(query, vectors, codebooks, allowed, adapter)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
-            slots = self._by_vectors(asked, path)
+            slots, unsure = self._by_vectors(asked, path, told)
             stages.done("generate" if path is not None else "dense")
             lexical, unknown = words.result()
+            if told is not None and told.unknown_words is not None:
+                unknown = list(told.unknown_words)
             stages.done("lexical")
             remembered = self._remembered(asked, unknown)
             slots = np.union1d(np.union1d(slots, lexical.slots), _gaining(remembered))
             lexical = self._less_left_out(asked, lexical, slots)
             found = self._scored(asked, slots)
             stages.done("resolve")
-            hits = self._showing.hits(asked, path, found, lexical, self._weights, remembered)
+            hits = self._showing.hits(asked, path, found, lexical, weights, remembered)
         stages.done("fuse")
-        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown)
+        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown, bundle, unsure)
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
@@ -286,24 +266,27 @@ class Searching:
         slots = np.array([slot for slot, _ in best_first], dtype=np.int64)
         return RankedList("lexical", slots, np.array([score for _, score in best_first], dtype=np.float32))
 
-    def _by_vectors(self, asked: Asked, path: GenerativePath | None) -> Slots:
+    def _by_vectors(
+        self, asked: Asked, path: GenerativePath | None, told: Told | None
+    ) -> tuple[Slots, Unsure | None]:
         if asked.path == "lexical":
-            return _NO_SLOTS
+            return _NO_SLOTS, None
         few = asked.allowed is not None and len(asked.allowed) <= self._exact_up_to
         if few or (path is None and len(self._index) <= self._exact_up_to):
-            return self._exact(asked)
+            return self._exact(asked), None
         allowed = None if asked.allowed is None else self._index.mask(asked.allowed)
         joins = asked.query.mode == "auto"
         if path is None:
             near = self._near(asked, allowed)
-            return self._exact(asked) if near is None else near
+            return self._exact(asked) if near is None else near, None
         beside = self._beside.submit(self._near, asked, allowed) if joins or self._by_seeds else None
         seeds = beside.result() if beside and self._by_seeds else None
         generated = [self._opened(asked, each, path, allowed, seeds=seeds) for each in asked.alternatives]
         near = beside.result() if beside else None
         if near is None:
-            return self._made_sure(asked, path, allowed, generated)
-        return np.unique(np.concatenate([near if joins else _NO_SLOTS, *(each.slots for each in generated)]))
+            return self._made_sure(asked, path, allowed, generated, told)
+        found = [near if joins else _NO_SLOTS, *(each.slots for each in generated)]
+        return np.unique(np.concatenate(found)), None
 
     def _exact(self, asked: Asked) -> Slots:
         """The best of all documents, or of those that the filter lets through, by each alternative."""
@@ -353,19 +336,25 @@ class Searching:
         path: GenerativePath,
         allowed: NDArray[np.bool_] | None,
         generated: Sequence[Generated],
-    ) -> Slots:
+        told: Told | None,
+    ) -> tuple[Slots, Unsure | None]:
         """What was generated; twice as many leaves where they look wrong; where they still do, the graph too."""
         kind = (frozenset(vector.kind for vector in asked.vectors), allowed is None)
         slots = [each.slots for each in generated]
-        is_low = False
+        unsure: Unsure | None = None
         for alternative, first in zip(asked.alternatives, generated, strict=True):
-            if not self._confidence.is_low(self._margin(alternative, [first]), kind=kind):
+            margin = self._margin(alternative, [first])
+            if not (told.unsure if told else self._confidence.is_low(margin, kind=kind)):
                 continue
             more = self._opened(asked, alternative, path, allowed, skip=first.opened)
             slots.append(more.slots)
-            is_low |= self._confidence.is_still_low(self._margin(alternative, [first, more]), kind=kind)
-        near = self._near(asked, allowed) if is_low else None
-        return np.unique(np.concatenate(slots if near is None else [*slots, near]))
+            margin = self._margin(alternative, [first, more])
+            is_still_low = (
+                told.unsure == "graph" if told else self._confidence.is_still_low(margin, kind=kind)
+            )
+            unsure = "graph" if is_still_low or unsure == "graph" else "leaves"
+        near = self._near(asked, allowed) if unsure == "graph" else None
+        return np.unique(np.concatenate(slots if near is None else [*slots, near])), unsure
 
     def _margin(self, alternative: Alternative, opened: Sequence[Generated]) -> float:
         """By how much the worst of the best hits is nearer to the query than the best leaf that is not opened."""

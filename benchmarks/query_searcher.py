@@ -20,20 +20,17 @@ import psutil
 from agents.asked import QueryVector
 from agents.assignment_log import read_log_record
 from agents.codebook_log import Codebooks
-from agents.dense_path import DenseFeed
 from agents.encoding import EncodingService
+from agents.found import Found
 from agents.index_snapshots import IndexSnapshots
 from agents.interpreter import favour_answers
-from agents.lexical_path import LexicalPath
-from agents.searcher import REPAIRS_PER_RECORD
-from agents.searching import Found, Searching
+from agents.searchable import Searchable
 from agents.sensors import Sensor
 from agents.trees import IndexTrees
 from models.codebooks import Codebook, LeafChange
 from models.encoders.base import Encoder, TextPart
-from state.clicks.memory import ClickMemory
-from state.live_documents import fill, live_changes
-from state.live_index import LiveDocument, LiveIndex
+from state.live_documents import fill
+from state.live_index import LiveDocument
 from state.records import LogRecord
 from state.shard import Shard
 from streams.events.queries import Query, QueryPart
@@ -89,14 +86,14 @@ class BareSearcher:
         folder = settings.role_folder(ROLE)
         self.measured = Measured()
         self.encoding = EncodingService(encoder, sensor=Sensor())
-        self.index = LiveIndex(description.dimension)
-        self._stamp = description.stamp
-        self._trees = IndexTrees(self.index)
         self._codebooks = Codebooks(trees={book.epoch: book}, active=book.epoch, highest=book.epoch)
         with self.measured.stage("shard opened"):
             self.shard = Shard.open(folder / "replica")
-        self.lexical = LexicalPath(settings, folder / "lexical", index=self.index, shard=self.shard)
-        self.dense = DenseFeed(settings, folder / "dense", index=self.index, stamp=self._stamp)
+        self._held = Searchable(settings, folder, shard=self.shard, encoder=description, hash_word=str)
+        self.index, self.searching = self._held.index, self._held.searching
+        self.lexical, self.dense = self._held.lexical, self._held.dense
+        self._stamp = description.stamp
+        self._trees = IndexTrees(self.index)
         self.snapshots = IndexSnapshots(
             settings,
             folder / "index",
@@ -105,16 +102,6 @@ class BareSearcher:
             lexical=self.lexical,
             cluster=ROLE,
             stamp=self._stamp,
-        )
-        self.searching = Searching(
-            settings,
-            encoder=description,
-            index=self.index,
-            shard=self.shard,
-            lexical=self.lexical.index,
-            dense=self.dense,
-            memory=ClickMemory(description.dimension, stamp=description.stamp),
-            hash_word=str,
         )
 
     def start(self) -> None:
@@ -148,9 +135,7 @@ class BareSearcher:
         """Stop as a searcher does; snapshot and lexical index have all that the shard has."""
         self.snapshots.save(self.shard.positions)
         self.lexical.index.flush(timeout_s=60.0)
-        self.lexical.close()
-        self.dense.close()
-        self.shard.close()
+        self._held.close()
         self.encoding.close()
 
     def decoded(self, records: Sequence[Record]) -> list[LogRecord]:
@@ -158,11 +143,7 @@ class BareSearcher:
 
     def applied(self, records: Sequence[LogRecord]) -> None:
         """As `Searcher._take`, behind the shard."""
-        changes = list(live_changes(records, stamp=self._stamp))
-        with self.dense.following(changes):
-            self.index.apply(changes)
-        self.lexical.take(records)
-        self.index.repair(REPAIRS_PER_RECORD * len(records))
+        self._held.take(records, {})
 
     def change_leaves(self, changes: Sequence[LeafChange]) -> None:
         """What the curator decided, as the codebook log hands it over."""

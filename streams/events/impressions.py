@@ -9,7 +9,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from streams.events.assignments import StampedVector
 from streams.events.base import Event, LogPosition, Number, Timestamp
-from streams.events.queries import PartRole
+from streams.events.queries import PartRole, SearchMode, Unsure
 from streams.events.rules import JsonSchema, add_aliases
 
 UBI_ALIASES = {
@@ -77,6 +77,12 @@ class Impression(Event):
     """Words of the query that stand in no document, as keyed hashes (HMAC-SHA-256, 32 digits)."""
     models: list[str]
     """What took part: the stamp of the encoder, then `name@version` of the bundles."""
+    bundle: str | None = None
+    """`<name>@<version>` of the bundle whose weights counted; absent while there is none."""
+    mode: SearchMode | None = None
+    """The path that was taken."""
+    unsure: Unsure | None = None
+    """As in the result."""
     arm: Arm = "active"
     """Who answered in a rollout: what serves, its candidate, both interleaved, or what serves for a candidate that
     failed."""
@@ -85,7 +91,9 @@ class Impression(Event):
     epoch: int
     """The epoch of the codebooks."""
     fresh_to: list[LogPosition]
-    """How far `assignments` was read."""
+    """How far `assignments` was read before the search."""
+    fresh_until: list[LogPosition] | None = None
+    """As in the result."""
     codebook_offset: int = -1
     """How far `codebooks` was read, inclusive; -1: nothing."""
     memory_offset: int = -1

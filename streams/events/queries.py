@@ -22,6 +22,8 @@ from streams.events.rules import SIGNED_IN_AND_ALONE, JsonSchema, one_of, parts_
 from streams.semantic_id import SemanticIdText, parse_prefix
 
 SearchMode = Literal["auto", "generative", "dense", "lexical"]
+Unsure = Literal["leaves", "graph"]
+"""What was done where the leaves that were opened looked wrong: twice as many opened; the graph asked too."""
 PartRole = Literal["and", "or", "not"]
 
 MAX_TOP_K = 1_000
@@ -217,12 +219,21 @@ class Result(Event):
     """The stamp of the encoder."""
     models: list[str] | None = None
     """What took part: the stamp of the encoder, then `name@version` of the bundles."""
+    bundle: str | None = None
+    """`<name>@<version>` of the bundle whose weights counted; absent while there is none."""
+    unsure: Unsure | None = None
+    """Where the leaves that were opened looked wrong: `leaves`, twice as many were opened; `graph`, the graph was
+    asked too."""
     epoch: int | None = None
     """The epoch of the codebooks that the semantic ids belong to."""
     codebook_offset: int | None = None
     """How far `codebooks` was read, inclusive; -1: nothing."""
+    memory_offset: int | None = None
+    """How far `click-memory` was read, inclusive; -1: nothing."""
     fresh_to: list[LogPosition] | None = None
-    """How far `assignments` was read; partitions without any record are left out."""
+    """How far `assignments` was read before the search; partitions without any record are left out."""
+    fresh_until: list[LogPosition] | None = None
+    """How far it was read behind the search, where that is further: what came between may be in the answer."""
     newest_document_age_ms: float | None = None
     """Age in milliseconds of the newest document that came in since this searcher started."""
     behind: dict[str, int] | None = None

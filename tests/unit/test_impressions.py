@@ -10,9 +10,9 @@ import pytest
 
 from agents.answering import Answered
 from agents.asked import QueryVector
+from agents.found import Found
 from agents.impressions import Impressions
 from agents.keyed_hashes import KEY_FILE, KeyedHashes
-from agents.searching import Found
 from streams.events.impressions import Impression
 from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings
@@ -35,7 +35,7 @@ def seen_by(settings: Settings, user_id: str | None, **query: object) -> Impress
 
 
 def answered(hits: list[Hit], vectors: list[QueryVector]) -> Answered:
-    return Answered(Found(hits, "dense", 3, {}, vectors), [STAMP], "active", [], -1)
+    return Answered(Found(hits, "dense", 3, {}, vectors), [STAMP])
 
 
 def test_a_person_is_a_keyed_hash_and_the_same_one_in_every_searcher(tmp_path: Path) -> None:
