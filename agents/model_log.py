@@ -16,9 +16,11 @@ from streams.errors import ModelError
 from streams.events.models import (
     ADAPTER_MODEL,
     QUERY_MODEL,
+    ROLLOUT_REQUEST,
     ActiveModel,
     AdapterRollout,
     ModelBundle,
+    RolloutRequest,
     bundle_key,
 )
 from streams.records import Record
@@ -43,7 +45,7 @@ def fusion_weights(bundle: Bundle | None) -> FusionWeights:
 
 class ModelLog(Follower):
     """Follows the topic. `current` is the bundle of `query` that serves, None before there is one; `arms` say which
-    adapter moves the queries of whom.
+    adapter moves the queries of whom. `adapters`: all that were trained, by version, in order.
 
     What cannot be used is refused loudly, and what served before goes on serving.
     """
@@ -53,6 +55,7 @@ class ModelLog(Follower):
         self.current: Bundle | None = None
         self.arms = Arms()
         self.rollout: AdapterRollout | None = None
+        self.request: RolloutRequest | None = None
         self.adapters: dict[str, ModelBundle] = {}
         self._stamp = stamp
         self._dimension = describe_encoder(settings.encoder).dimension
@@ -68,8 +71,9 @@ class ModelLog(Follower):
         elif key == ADAPTER_MODEL:
             self._changed = True
             self.rollout = None if record.value is None else AdapterRollout.model_validate_json(record.value)
+        elif key == ROLLOUT_REQUEST:
+            self.request = None if record.value is None else RolloutRequest.model_validate_json(record.value)
         elif key.startswith(f"{ADAPTER_MODEL}@"):
-            self._changed = True
             version = key.removeprefix(f"{ADAPTER_MODEL}@")
             self.adapters.pop(version, None)
             if record.value is not None:
@@ -94,22 +98,15 @@ class ModelLog(Follower):
             _refuse(reference, error)
 
     def _arms(self) -> Arms:
-        """As the rollout says, without what somebody took back."""
         rollout = self.rollout
         if rollout is None:
             return Arms()
         wanted = [version for version in (rollout.active, rollout.candidate) if version]
         self._loaded = {version: self._loaded.get(version) or self._load(version) for version in wanted}
-        active, candidate = (self._served(version) for version in (rollout.active, rollout.candidate))
-        if active is None and rollout.active and not self._is_withdrawn(rollout.active):
+        active, candidate = (self._loaded.get(each or "") for each in (rollout.active, rollout.candidate))
+        if active is None and rollout.active is not None:
             active = self.arms.active  # it was refused
         return Arms(active, candidate, rollout.share, rollout.interleaved)
-
-    def _served(self, version: str | None) -> ServedAdapter | None:
-        return None if version is None or self._is_withdrawn(version) else self._loaded[version]
-
-    def _is_withdrawn(self, version: str) -> bool:
-        return version in self.adapters and self.adapters[version].withdrawn
 
     def _load(self, version: str) -> ServedAdapter | None:
         reference = bundle_key(ADAPTER_MODEL, version)

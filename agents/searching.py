@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector, summed
+from agents.calibrations import calibrations
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
@@ -27,9 +28,8 @@ from state.generative import Generated, GenerativePath
 from state.lexical import LexicalIndex
 from state.live_index import LiveIndex, in_numbers
 from state.shard import Shard
-from state.vector_rows import Calibration, ScoringPart, ScoringQuery
+from state.vector_rows import ScoringPart, ScoringQuery
 from streams.errors import DataError
-from streams.events.documents import VectorKind
 from streams.events.queries import Query, Unsure
 from streams.settings import SearchSettings, Settings
 
@@ -39,7 +39,6 @@ _BEST = 10
 """Hits whose worst says whether the leaves look right."""
 _NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 _NO_SCORES: Vector = np.empty(0, dtype=np.float32)
-_DOCUMENT_KINDS: tuple[VectorKind, ...] = ("image", "text", "passage", "fused")
 
 
 class Searching:
@@ -160,7 +159,7 @@ class Searching:
         moved = [adapter(v.vector) if adapter is not None and v.is_typed else v.vector for v in vectors]
         scoring = ScoringQuery(
             [
-                ScoringPart(vector, v.weight, self._calibrations(v.kind))
+                ScoringPart(vector, v.weight, calibrations(self._encoder, v.kind))
                 for v, vector in zip(vectors, moved, strict=True)
             ]
         )
@@ -201,20 +200,6 @@ class Searching:
         if not own:
             return allowed
         return (self._index.every() if allowed is None else allowed) - BitMap(own)
-
-    def _calibrations(self, kind: PartKind) -> dict[VectorKind, Calibration]:
-        known = self._encoder.calibration
-        names = {
-            "image": f"{kind}>image",
-            "text": f"{kind}>text",
-            "passage": f"{kind}>text",
-            "fused": f"{kind}>{kind}",
-        }
-        return {
-            document_kind: Calibration(known[name].mean, known[name].spread)
-            for document_kind in _DOCUMENT_KINDS
-            if (name := names[document_kind]) in known
-        }
 
     def _shortlist(self, query: Query) -> int:
         return max(2 * query.top_k, self._settings.shortlist)

@@ -26,7 +26,7 @@ def live_document(
     return LiveDocument(
         document_id=document_id,
         ids=StoredIds.of(assignment).ids,
-        vectors=[(v.kind, v.array().astype(np.float32)) for v in _needed(vectors)],
+        vectors=[(v.kind, v.array().astype(np.float32)) for v in needed_vectors(vectors)],
         modality=assignment.modality,
         language=assignment.language,
         tags=assignment.tags,
@@ -60,7 +60,7 @@ def stored_documents(shard: Shard, *, stamp: str) -> Iterator[LiveDocument]:
             ids=ids,
             vectors=[
                 (v.kind, v.array.astype(np.float32))
-                for v in _needed([v for v in vectors if v.stamp == stamp])
+                for v in needed_vectors([v for v in vectors if v.stamp == stamp])
             ],
             modality=document.modality,
             language=document.language,
@@ -88,7 +88,7 @@ def _next(remaining: Iterator[LiveDocument]) -> Sequence[LiveDocument]:
     return list(islice(remaining, BATCH))
 
 
-def _needed(vectors: Sequence[V]) -> Sequence[V]:
+def needed_vectors(vectors: Sequence[V]) -> Sequence[V]:
     """Of a single text or picture the fused vector says the same again; raw features are not searched in memory."""
     joint = [vector for vector in vectors if vector.kind != "raw"]
     if len(joint) == 1:

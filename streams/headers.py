@@ -29,6 +29,7 @@ TYPES: Mapping[str, str] = {
     "impressions": "trieflow.query.shown.v1",
     "feedback": "trieflow.feedback.given.v1",
     "click-memory": "trieflow.click-memory.changed.v1",
+    "training": "trieflow.training.changed.v1",
 }
 """The CloudEvents type of each topic; implied when a plain producer sends no headers."""
 DELETED = "trieflow.document.deleted.v1"

@@ -139,6 +139,30 @@ class LearningSettings(Section):
     )
 
 
+class TrainingSettings(Section):
+    """When an adapter is trained, and on what."""
+
+    first_clicks: int = Field(
+        default=4_000, ge=1, description="accepted clicks before the first training; with fewer it does harm"
+    )
+    every_clicks: int = Field(default=2_000, ge=1, description="accepted clicks before each further one")
+    every_h: float | None = Field(
+        default=None, gt=0, description="also after so many hours, if there were clicks; unset: never"
+    )
+    documents: int = Field(
+        default=100_000, ge=1, description="documents that it is trained and judged among, at most"
+    )
+    texts: int = Field(default=16_000, ge=1, description="titles and tags that are said again, at most")
+    held_out: float = Field(
+        default=0.2, gt=0, lt=1, description="the last sessions of a window, which only judge"
+    )
+    guard: Path | None = Field(
+        default=None,
+        description="known-item queries for the guard, one JSON object a line: `text`, `document_id`, and `in_log` "
+        "(false: of a language that nobody asks in); unset: from titles and tags that are left out of the training",
+    )
+
+
 class PrivacySettings(Section):
     log_query_text: bool = False
     user_hash_key: SecretStr | None = Field(
@@ -166,6 +190,7 @@ class RetentionSettings(Section):
     receipts_h: float = Field(default=24.0, gt=0)
     queries_h: float = Field(default=1.0, gt=0)
     impressions_h: float = Field(default=720.0, gt=0)
+    training_h: float = Field(default=168.0, gt=0)
     dead_letters_h: float = Field(default=336.0, gt=0)
 
 
@@ -196,6 +221,7 @@ class Settings(BaseSettings):
     indexer: IndexerSettings = IndexerSettings()
     search: SearchSettings = SearchSettings()
     learning: LearningSettings = LearningSettings()
+    training: TrainingSettings = TrainingSettings()
     privacy: PrivacySettings = PrivacySettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     health: HealthSettings = HealthSettings()

@@ -30,13 +30,19 @@ _READY_INTERVAL_S = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """How many workers of each role; the curator and the learner are always one."""
+    """How many workers of each role; of the others there is always one."""
 
     indexers: int = 1
     searchers: int = 1
 
     def names(self) -> list[WorkerName]:
-        counts = {"indexer": self.indexers, "searcher": self.searchers, "curator": 1, "learner": 1}
+        counts = {
+            "indexer": self.indexers,
+            "searcher": self.searchers,
+            "curator": 1,
+            "learner": 1,
+            "trainer": 1,
+        }
         return [WorkerName(role, str(n)) for role, count in counts.items() for n in range(count)]
 
 

@@ -17,7 +17,7 @@ import orjson
 from numpy.typing import NDArray
 
 from state.clicks.examination import examination, fit_exponent
-from state.clicks.rows import Act, ImpressionRow, Remembered, Shown, person_of, query_key
+from state.clicks.rows import LINKED, Act, ImpressionRow, Remembered, Shown, person_of, query_key
 from state.columns import Columns, Mutations, Overlay
 from streams.events.assignments import StampedVector
 from streams.events.click_memory import QUERY_PREFIX, WORD_PREFIX, MemorySummary, word_key
@@ -29,8 +29,6 @@ Outcome = Literal["counted", "noted", "waiting", "repeated", "not_shown", "late"
 """What became of an event. `noted`: kept, but no click. The last four are refusals."""
 
 POSITIVE = frozenset({"click", "save", "convert"})
-LINKED = 0.5
-"""What a click on the answer to the next query counts for the query before it."""
 _STATE, _SUM = b"state", b"sum"
 _SLACK = 1.1
 """So far above what is kept, it is cut back: each time all of it is looked through."""
@@ -112,6 +110,7 @@ class Ledger:
             random_pairs=impression.random_pairs,
             models=impression.models,
             arm=impression.arm,
+            typed=[part.kind for part in impression.parts] == ["text"],
         )
         self.state.number += 1
         self.state.newest = max(self.state.newest, row.at)

@@ -13,6 +13,9 @@ from streams.events.assignments import StampedVector
 from streams.events.click_memory import QUERY_PREFIX, RememberedClicks
 from streams.events.impressions import Impression
 
+LINKED = 0.5
+"""What a click on the answer to the next query counts for the query before it."""
+
 
 class Shown(NamedTuple):
     """A hit of an impression."""
@@ -35,7 +38,8 @@ class ImpressionRow:
     """What was shown for a query, and what people did.
 
     query: the key of the query's memory. counted: whether its list is among the expected clicks. linked: whether
-    it was credited to the query before it. person: whose clicks these are, for the cap.
+    it was credited to the query before it. person: whose clicks these are, for the cap. typed: whether the query is
+    a single text.
     """
 
     number: int
@@ -53,6 +57,7 @@ class ImpressionRow:
     linked: bool = False
     acts: Sequence[Act] = ()
     clicked: Sequence[str] = ()
+    typed: bool = False
 
     def encode(self) -> bytes:
         plain = {"shown": list(map(tuple, self.shown)), "acts": list(map(tuple, self.acts))}

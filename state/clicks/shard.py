@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from state.clicks.ledger import ColumnName, Ledger, LedgerState
-from state.clicks.rows import Remembered
+from state.clicks.rows import ImpressionRow, Remembered
 from state.columns import Columns
 from state.rows import applied_key, decode_number, encode_number
 from streams.errors import StateError
@@ -64,6 +64,11 @@ class ClickShard:
         """All that is remembered, by key."""
         for key, value in self._columns.items("memory"):
             yield key.decode(), Remembered.decode(value)
+
+    def impressions(self) -> Iterator[tuple[str, ImpressionRow]]:
+        """All impressions that are kept, by query id."""
+        for key, value in self._columns.items("impressions"):
+            yield key.decode(), ImpressionRow.decode(value)
 
     def close(self) -> None:
         self._columns.close()

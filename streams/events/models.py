@@ -13,6 +13,8 @@ QUERY_MODEL = "query"
 """The model that is distilled from the documents for each tree of ids, and how paths are fused."""
 ADAPTER_MODEL = "adapter"
 """The model that clicks teach: it moves the vectors of queries."""
+ROLLOUT_REQUEST = "adapter/request"
+"""The key of a request to the learner."""
 Verdict = Literal["accepted", "canary_only", "refused"]
 
 
@@ -42,8 +44,6 @@ class ModelBundle(Event):
     """Of an adapter: what the gates said; `canary_only`: nothing speaks against it, too few clicks for it."""
     report: str | None = None
     """Of an adapter: URL of the report of the gates."""
-    withdrawn: bool = False
-    """Whether somebody took it back: it serves no more, whatever else is said."""
 
 
 class ActiveModel(Event):
@@ -66,7 +66,23 @@ class AdapterRollout(Event):
     """Of the sessions, by their hash: those in which the candidate takes part."""
     interleaved: bool = False
     """Whether lists of both are interleaved in these sessions; else the candidate alone answers."""
+    previous: str | None = None
+    """The version that served before, to which a roll-back goes; null: queries as they are encoded."""
+    given_up: list[str] = Field(default_factory=list)
+    """Versions that were tried and taken back, the last ones: they are not tried again by themselves."""
     since: datetime
     """When it was decided."""
     reason: str = ""
     """Why."""
+
+
+class RolloutRequest(Event):
+    """What somebody wants of the rollout. Key: `adapter/request`; the learner carries it out and deletes it."""
+
+    action: Literal["try", "promote", "roll_back"]
+    """`try`: begin its canary; `promote`: let it serve everybody; `roll_back`: give up the candidate, else what
+    serves."""
+    version: str | None = None
+    """Of the adapter to try or to promote."""
+    at: datetime
+    """When it was asked for."""

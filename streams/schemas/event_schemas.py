@@ -14,8 +14,9 @@ from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
-from streams.events.models import ActiveModel, AdapterRollout, ModelBundle
+from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
 from streams.events.queries import Query, Result
+from streams.events.training import TrainingProgress, TrainingRequest
 from streams.headers import DELETED, TYPES
 from streams.schemas.examples import DELETE_EVENT, DOCUMENT_EVENT, EXAMPLES, QUERY_EVENT
 
@@ -46,6 +47,9 @@ EVENT_FILES = (
     EventFile("model-bundle", ModelBundle, WRITTEN),
     EventFile("active-model", ActiveModel, WRITTEN),
     EventFile("adapter-rollout", AdapterRollout, WRITTEN),
+    EventFile("rollout-request", RolloutRequest, WRITTEN),
+    EventFile("training-request", TrainingRequest, WRITTEN),
+    EventFile("training-progress", TrainingProgress, WRITTEN),
     EventFile("move", Move, READ),
     EventFile("query", Query, READ),
     EventFile("result", Result, WRITTEN),

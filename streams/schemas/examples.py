@@ -11,8 +11,9 @@ from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
 from streams.events.impressions import Feedback, Impression
-from streams.events.models import ActiveModel, AdapterRollout, ModelBundle
+from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
 from streams.events.queries import Query, Result
+from streams.events.training import TrainingProgress, TrainingRequest
 from streams.headers import DELETED, TYPES
 
 Example = dict[str, Any]
@@ -185,6 +186,40 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "since": "2026-01-31T12:00:00Z",
             "reason": "accepted by the gates",
         }
+    ],
+    RolloutRequest: [{"action": "promote", "version": "b81e77d4", "at": "2026-01-31T12:00:00Z"}],
+    TrainingRequest: [
+        {
+            "kind": "request",
+            "run": "clicks-4000",
+            "reason": "clicks",
+            "window": [
+                {"topic": "impressions", "partition": 0, "start": 0, "end": 5210},
+                {"topic": "feedback", "partition": 0, "start": 0, "end": 590},
+                {"topic": "assignments", "partition": 0, "start": 0, "end": 1204},
+            ],
+            "at": "2026-01-31T12:00:00Z",
+        }
+    ],
+    TrainingProgress: [
+        {
+            "kind": "progress",
+            "run": "clicks-4000",
+            "stage": "training",
+            "done": 0.4,
+            "seconds_left": 3.1,
+            "at": "2026-01-31T12:00:00Z",
+        },
+        {
+            "kind": "progress",
+            "run": "clicks-4000",
+            "stage": "done",
+            "done": 1.0,
+            "version": "b81e77d4",
+            "verdict": "accepted",
+            "message": "Accepted: it goes to the canary, and clicks speak for it.",
+            "at": "2026-01-31T12:00:00Z",
+        },
     ],
     Move: [
         {

@@ -111,6 +111,19 @@ def messages() -> Json:
         "adapterRollout": _written(
             "adapter-rollout", TYPES["models"], "Which adapter serves whom.", "`adapter`."
         ),
+        "rolloutRequest": _written(
+            "rollout-request", TYPES["models"], "What somebody wants of the rollout.", "`adapter/request`."
+        ),
+        "rolloutRequestDone": {
+            "summary": "The request was carried out: a null value.",
+            "headers": _object(_headers(_CLOUD_EVENT), [*_CLOUD_EVENT]),
+            "payload": {"type": "null"},
+            "bindings": _key("As above."),
+        },
+        "trainingRequest": _written(
+            "training-request", TYPES["training"], "Asks for an adapter.", "The run."
+        ),
+        "trainingProgress": _written("training-progress", TYPES["training"], "How far a run is.", "The run."),
         "move": _read("move", TYPES["moves"], "Asks for an id in another leaf.", _DOCUMENT_ID),
         "deadLetter": _dead_letter(),
     }

@@ -104,7 +104,7 @@ def test_an_adapter_moves_what_is_typed_for_those_that_the_rollout_says(
         roll_out(world, active=None, candidate="v1", share=1.0)
         wait_for_first(world, boots, [stamp], learn=False)  # a probe tries nothing
         assert first_hit(world) == (teapot, [stamp, "adapter@v1"])
-        withdraw(world, "v1")
+        roll_out(world, active=None)
         wait_for_first(world, boots, [stamp])
 
 
@@ -114,19 +114,13 @@ def to_teapot() -> bytes:
     return QueryAdapter(inner, bias, TEAPOT[:, None].copy()).to_bytes()
 
 
-def put_adapter(world: World, version: str, adapter: bytes, *, withdrawn: bool = False) -> None:
+def put_adapter(world: World, version: str, adapter: bytes) -> None:
     stamp = describe_encoder(world.settings.encoder).stamp
     manifest = Manifest(name=ADAPTER_MODEL, version=version, encoder_stamp=stamp)
     store = BundleStore(f"{world.settings.content_store}/{FOLDER}")
     uri = store.write(Bundle.of(manifest, {ADAPTER_FILE: adapter}))
-    event = ModelBundle(
-        name=ADAPTER_MODEL, version=version, uri=uri, encoder_stamp=stamp, withdrawn=withdrawn
-    )
+    event = ModelBundle(name=ADAPTER_MODEL, version=version, uri=uri, encoder_stamp=stamp)
     world.write("models", key=bundle_key(ADAPTER_MODEL, version).encode(), value=event.to_json())
-
-
-def withdraw(world: World, version: str) -> None:
-    put_adapter(world, version, to_teapot(), withdrawn=True)
 
 
 def roll_out(world: World, *, active: str | None, candidate: str | None = None, share: float = 0.0) -> None:

@@ -76,7 +76,7 @@ def test_every_setting_that_is_named_exists_and_is_taken(monkeypatch):
 def test_health_is_asked_for_where_it_is_served():
     port = image_environment()["TRIEFLOW_HEALTH__PORT"]
     workers = [service for service in OURS.values() if service["command"][0] == "worker"]
-    assert len(workers) == 5
+    assert len(workers) == 6
     for service in workers:
         assert f"127.0.0.1:{port}/ready" in service["healthcheck"]["test"][-1]
     assert instructions("EXPOSE") == [port]
@@ -92,7 +92,7 @@ def test_workers_of_a_role_have_names_and_disks_of_their_own_and_share_the_conte
         mounts = dict(reversed(volume.split(":")) for volume in service["volumes"])
         disks.add(mounts["/data"])
         assert mounts["/content"] == "content"
-    assert len(seen) == len(disks) == 5
+    assert len(seen) == len(disks) == 6
 
 
 def test_services_and_volumes_that_are_named_are_declared():

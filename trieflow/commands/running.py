@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trieflow.running import RunningSystem
     from trieflow.status import Status, WorkerLine
 
-ROLES = ("indexer", "searcher", "curator", "learner")
+ROLES = ("indexer", "searcher", "curator", "learner", "trainer")
 _DETACH_TIMEOUT_S = 300.0
 
 
