@@ -77,7 +77,7 @@ class Answering:
             return tried
         vectors = tried.found.vectors
         active = self._by(ask.query, lambda: vectors, codebooks, arms.active, arm="active")
-        return _interleaved(ask, active, tried)
+        return interleaved(ask, active, tried)
 
     def _by(
         self, query: Query, encoded: Encoded, codebooks: Codebooks, served: ServedAdapter | None, *, arm: Arm
@@ -96,7 +96,7 @@ class Answering:
         return replace(answered, found=replace(answered.found, hits=hits), random_pairs=random_pairs)
 
 
-def _interleaved(ask: Ask, active: Answered, candidate: Answered) -> Answered:
+def interleaved(ask: Ask, active: Answered, candidate: Answered) -> Answered:
     """Both lists in one. Hits keep the scores of the list that brought them."""
     by_team = {
         team: {hit.document_id: hit for hit in answered.found.hits}

@@ -113,6 +113,10 @@ class CodebookLog:
         self._take_all(self._end())
         self._thread.start()
 
+    def read_to(self, end: int) -> None:
+        """Read what stands before the offset `end`, and follow nothing. Raises ModelError as `start` does."""
+        self._take_all(min(end, self._end()))
+
     def catch_up(self, timeout_s: float = 60.0) -> None:
         """Wait until all that stands in the topic now is read. Raises ModelError when it cannot be."""
         end = self._end(timeout_s)
@@ -186,6 +190,8 @@ class CodebookLog:
                     self._advance(start)
                     continue
                 record = Record.of(message)
+                if stop_at is not None and record.offset >= stop_at:
+                    return
                 start = record.offset + 1
                 yield record
         finally:

@@ -101,6 +101,11 @@ class DenseFeed:
         return slots
 
     @property
+    def is_used(self) -> bool:
+        """Whether there is a graph: there are too many documents to score all of them."""
+        return self._follower is not None
+
+    @property
     def behind(self) -> int:
         """How many documents it has not taken in yet."""
         return 0 if self._follower is None else self._follower.behind

@@ -52,12 +52,17 @@ class Worker:
         log.info("worker stopped", role=self.role, worker=self.settings.worker)
 
     def load_encoder(self) -> Encoder:
-        """The encoder that the settings name; what it made of a picture is kept in the content store.
+        """As `worker_encoder`."""
+        return worker_encoder(self.settings)
 
-        Raises ModelError.
-        """
-        cache = FolderVectorStore(f"{self.settings.content_store}/vectors")
-        return load_encoder(self.settings.encoder, threads=self.settings.encoder_threads, cache=cache)
+
+def worker_encoder(settings: Settings) -> Encoder:
+    """The encoder that the settings name; what it made of a picture is kept in the content store.
+
+    Raises ModelError.
+    """
+    cache = FolderVectorStore(f"{settings.content_store}/vectors")
+    return load_encoder(settings.encoder, threads=settings.encoder_threads, cache=cache)
 
 
 def let_searchers_go_first() -> None:

@@ -1,7 +1,8 @@
 """The command line: global options, errors to exit codes, and the list of commands.
 
-Exit codes: 0 done, 1 failed (one clear message, no traceback), 2 wrong usage or settings. The commands stand in
-`commands/`; each imports what it needs when it runs, so that help is there at once.
+Exit codes: 0 done, 1 failed (one clear message, no traceback), 2 wrong usage or settings; commands that find
+something out may have others, which their help names. The commands stand in `commands/`; each imports what it needs
+when it runs, so that help is there at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from streams.errors import SettingsError, TrieflowError
-from trieflow.commands import documents, epochs, ids, models, operating, running, searching, trying
+from trieflow.commands import (
+    documents,
+    epochs,
+    ids,
+    models,
+    operating,
+    replaying,
+    running,
+    searching,
+    trying,
+)
 from trieflow.session import Session
 
 _HELP = """A search engine whose only interface is events on Kafka.
@@ -100,7 +111,7 @@ def _globals_first(args: list[str], names: set[str]) -> list[str]:
     return first + rest
 
 
-for part in (running, documents, searching, ids, operating, epochs, models, trying):
+for part in (running, documents, searching, ids, replaying, operating, epochs, models, trying):
     part.register(app)
 
 

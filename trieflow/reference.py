@@ -16,8 +16,9 @@ _HEAD = """# Commands
 
 Made from the command line itself by `make docs`. `trieflow COMMAND --help` shows the same.
 
-Exit codes: 0 done, 1 failed (one message, no traceback), 2 wrong usage or settings. Results go to standard
-output, all else to standard error. In a terminal results are tables; elsewhere lines with tabs between columns.
+Exit codes: 0 done, 1 failed (one message, no traceback), 2 wrong usage or settings; `replay answers` has more of
+them. Results go to standard output, all else to standard error. In a terminal results are tables; elsewhere lines
+with tabs between columns.
 
 ## Global options
 

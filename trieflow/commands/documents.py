@@ -1,9 +1,8 @@
-"""`publish`, `delete`, `replay`."""
+"""`publish` and `delete`."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -13,7 +12,6 @@ from trieflow.session import Session
 
 if TYPE_CHECKING:
     from trieflow.publish import Summary
-    from trieflow.replay import Outcome
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 _RECEIPT_TIMEOUT_S = 60.0
@@ -25,10 +23,6 @@ def register(app: typer.Typer) -> None:
         publish
     )
     app.command(rich_help_panel="Use", epilog="Example: trieflow delete shoes/red.png shoes/blue.png")(delete)
-    again = typer.Typer(help="Put records back.", no_args_is_help=True)
-    again.callback()(_again)
-    again.command("dlq", epilog="Example: trieflow replay dlq --code unreachable --dry-run")(replay_dlq)
-    app.add_typer(again, name="replay", rich_help_panel="Operate")
 
 
 def publish(
@@ -109,52 +103,6 @@ def delete(
     _show(summary, as_json=as_json)
     if summary.failed:
         raise typer.Exit(1)
-
-
-def _again() -> None:
-    """Put records back."""
-
-
-def replay_dlq(
-    ctx: typer.Context,
-    topic: Annotated[
-        str, typer.Option(help="Whose dead letters: documents, moves or queries.")
-    ] = "documents",
-    code: Annotated[str | None, typer.Option(help="Only those with this error code.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put back.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Put dead letters back on the topic that they came from: same key, same bytes, error headers stripped.
-
-    Goes on where the last replay ended. A letter that failed five times is left where it is.
-    """
-    from trieflow.replay import replay_dead_letters
-
-    outcomes: Counter[str] = Counter()
-
-    def tell(outcome: Outcome) -> None:
-        letter, kind = outcome.letter, _kind(outcome, dry_run=dry_run)
-        outcomes[kind] += 1
-        if as_json:
-            where = None if outcome.written is None else vars(outcome.written)
-            facts = {"offset": letter.record.offset, "code": letter.code, "attempts": letter.attempts}
-            render.json_line({**facts, "outcome": kind, "written": where, "left": outcome.left})
-            return
-        there = f"to {outcome.written}" if outcome.written else outcome.left or f"for {letter.home}"
-        render.output.print(f"{kind} offset {letter.record.offset} ({letter.code}: {letter.message}) {there}")
-
-    session = cast(Session, ctx.obj)
-    replay_dead_letters(
-        session.connected, topic=topic, code=code, limit=limit, dry_run=dry_run, on_outcome=tell
-    )
-    render.notes.print(", ".join(f"{count} {kind}" for kind, count in outcomes.items()) or "no dead letters")
-
-
-def _kind(outcome: Outcome, *, dry_run: bool) -> str:
-    if outcome.left is not None:
-        return "left"
-    return "would replay" if dry_run else "replayed"
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:
