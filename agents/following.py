@@ -1,4 +1,4 @@
-"""Following a topic of one partition from its beginning, on a thread of its own."""
+"""Following a topic of one partition, from its beginning or from where state stands, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ class Follower:
         self._stopping = threading.Event()
         self._caught_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def start_offset(self) -> int:
+        """The first offset to read."""
+        return 0
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all that stood in the topic at the start was read."""
+        return self._caught_up.is_set()
 
     def take(self, record: Record) -> None:
         """Take in a record."""
@@ -66,7 +76,7 @@ class Follower:
         """Records, and None each time that all which stand there were given."""
         consumer = reader(self._settings, **FOLLOWING)
         try:
-            consumer.assign([TopicPartition(self._settings.topic(self._name), 0, 0)])
+            consumer.assign([TopicPartition(self._settings.topic(self._name), 0, self.start_offset)])
             while not self._stopping.is_set():
                 message = consumer.poll(_POLL_S)
                 if message is not None:

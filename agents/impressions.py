@@ -7,7 +7,6 @@ from itertools import zip_longest
 
 from agents.answering import Answered
 from agents.asked import summed
-from agents.keyed_hashes import KeyedHashes
 from streams.events.assignments import StampedVector
 from streams.events.impressions import Impression, ImpressionPart, ShownDocument
 from streams.events.queries import Query, Result
@@ -15,12 +14,11 @@ from streams.settings import Settings
 
 
 class Impressions:
-    """Makes impressions. People and unknown words are in them as keyed hashes alone, the words of queries
-    only where the settings allow it."""
+    """Makes impressions, without their users (`agents/pseudonyms.py` puts these on). Unknown words are in them as
+    keyed hashes alone, the words of queries only where the settings allow it."""
 
-    def __init__(self, settings: Settings, hashes: KeyedHashes, *, stamp: str) -> None:
+    def __init__(self, settings: Settings, *, stamp: str) -> None:
         self._with_text = settings.privacy.log_query_text
-        self._hashes = hashes
         self._stamp = stamp
 
     def of(self, query: Query, result: Result, answered: Answered) -> Impression:
@@ -28,7 +26,6 @@ class Impressions:
         found = answered.found
         return Impression(
             query_id=result.query_id,
-            user=None if query.user_id is None else self._hashes.user(query.user_id),
             session_id=query.session_id,
             previous_query_id=query.previous_query_id,
             parts=self._parts(query),

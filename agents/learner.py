@@ -1,12 +1,12 @@
-"""The learner: joins feedback to impressions, and keeps the click memory. One is active, others stand by.
+"""The learner: joins feedback to impressions, keeps the click memory, and forgets. One is active, others stand by.
 
 Words, caps and sessions cross query ids, so one process takes all partitions and keeps one shard. The steps of a
 batch are those of the indexer:
 
 1. Decode; what is bad becomes a dead letter.
 2. Drop what is at or below the applied offset of its partition.
-3. Join and count (`state/clicks/ledger.py`).
-4. One fenced Kafka transaction: the full state of each key of `click-memory` that changed, dead letters.
+3. Join and count (`state/clicks/ledger.py`), take back what is to be forgotten (`state/clicks/forgetting.py`).
+4. One fenced Kafka transaction: the full state of each key of `click-memory` that changed, receipts, dead letters.
 5. One RocksDB write batch: impressions, counts, applied offsets.
 6. (the runtime) Ack.
 
@@ -21,7 +21,8 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -32,14 +33,16 @@ from agents.outbox import Outgoing
 from agents.runtime import Runtime, RuntimeOptions
 from agents.worker import Worker, let_searchers_go_first
 from models.encoders.registry import describe_encoder
+from state.clicks.forgetting import Forgotten
 from state.clicks.ledger import Ledger
 from state.clicks.shard import ClickShard
 from streams.codec import decode_body, decode_key
 from streams.dead_letters import dead_letter
 from streams.errors import DataError, StateError
 from streams.events.click_memory import SUMMARY_KEY
+from streams.events.forgetting import ForgetReceipt, ForgetRequest
 from streams.events.impressions import Feedback, Impression
-from streams.headers import TYPES, cloud_event
+from streams.headers import TYPES, cloud_event, derived_id
 from streams.records import Record
 from streams.settings import Settings
 from streams.topics import DLQ, cluster_id
@@ -48,7 +51,13 @@ log = structlog.get_logger()
 
 ROLE = "learner"
 SOURCE = "trieflow/learner"
-TOPICS = ("impressions", "feedback")
+TOPICS = ("forget", "impressions", "feedback")
+"""Requests first: where the logs are read again, little has to be taken back."""
+_MODELS: Mapping[str, type[Impression] | type[Feedback] | type[ForgetRequest]] = {
+    "forget": ForgetRequest,
+    "impressions": Impression,
+    "feedback": Feedback,
+}
 BATCH_WAIT_S = 0.1
 """A click changes answers so much later, and few and large batches cost a fifth."""
 EXPIRE_EVERY_S = 60.0
@@ -57,15 +66,15 @@ _REPORT_S = 0.5
 
 @dataclass(frozen=True)
 class Event:
-    """A decoded record of one of the two topics."""
+    """A decoded record of one of the topics."""
 
     record: Record
-    query_id: str
-    body: Impression | Feedback
+    key: str
+    body: Impression | Feedback | ForgetRequest
 
 
 class LearnerPartition:
-    """One partition number of both topics. A `PartitionHandler` of the runtime."""
+    """One partition number of all topics. A `PartitionHandler` of the runtime."""
 
     def __init__(self, learner: Learner, partition: int) -> None:
         self._learner = learner
@@ -80,8 +89,8 @@ class LearnerPartition:
         await self._learner.runtime.in_thread(lambda: self._learner.commit(records))
 
     async def between_batches(self) -> bool:
-        if self._learner.expiry_is_due:  # asked twenty times a second: no thread for a no
-            await self._learner.runtime.in_thread(self._learner.expire_when_due)
+        if self._learner.upkeep_is_due:  # asked twenty times a second: no thread for a no
+            await self._learner.runtime.in_thread(self._learner.upkeep_when_due)
         return False
 
     async def close(self) -> None:
@@ -107,6 +116,7 @@ class Learner:
         self._shard: ClickShard | None = None
         self._writer: FencedWriter | None = None
         self._expire_at = 0.0
+        self._compaction_is_due = False
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
         self.runtime = Runtime(
@@ -132,6 +142,7 @@ class Learner:
             if self._entered == 0:
                 self._writer = FencedWriter(self.settings, transactional_id=f"{self.settings.prefix}{ROLE}")
                 self._shard = self._opened()
+                self._compaction_is_due = self._shard.state.forgotten > 0  # one that was killed owes it
             self._entered += 1
 
     def leave(self) -> None:
@@ -156,7 +167,13 @@ class Learner:
             return self._open(folder)
 
     def _open(self, folder: Path) -> ClickShard:
-        return ClickShard(folder, self.settings.learning, cluster=self._cluster, stamp=self._stamp)
+        return ClickShard(
+            folder,
+            self.settings.learning,
+            cluster=self._cluster,
+            stamp=self._stamp,
+            max_age_s=self.settings.retention.impressions_h * 3_600,
+        )
 
     # -- a batch ----------------------------------------------------------------------------------------
 
@@ -173,7 +190,7 @@ class Learner:
             events, outgoing = self._decoded(new)  # 1
             ledger = shard.ledger()
             for event in events:  # 3
-                self._take(ledger, event)
+                outgoing += self._taken(ledger, event)
             ledger.tidy()
             if __debug__:
                 crash_points.reached("3-4")
@@ -181,6 +198,7 @@ class Learner:
             if __debug__:
                 crash_points.reached("4-5")
             shard.write(ledger, applied={(self._name(r), r.partition): r.offset for r in new})  # 5
+            self._compaction_is_due |= any(isinstance(event.body, ForgetRequest) for event in events)
         for outcome, count in ledger.outcomes.items():
             self._worker.sensor.feedback_taken(outcome, count)
         if __debug__:
@@ -188,19 +206,22 @@ class Learner:
         self._worker.sensor.batch_committed(partition, len(new), time.perf_counter() - started)
 
     @property
-    def expiry_is_due(self) -> bool:
-        return time.monotonic() >= self._expire_at
+    def upkeep_is_due(self) -> bool:
+        return self._compaction_is_due or time.monotonic() >= self._expire_at
 
-    def expire_when_due(self) -> None:
-        """Give up feedback that waited for its impression for too long."""
+    def upkeep_when_due(self) -> None:
+        """Give up feedback that waited for its impression for too long; leave no bytes of what was forgotten."""
         with self._lock:
-            if self._shard is None or not self.expiry_is_due:
+            if self._shard is None or not self.upkeep_is_due:
                 return
             self._expire_at = time.monotonic() + EXPIRE_EVERY_S
             ledger = self._shard.ledger()
             ledger.expire()
-            if ledger.outcomes:
+            if ledger.has_changed:
                 self._shard.write(ledger, applied={})
+            if self._compaction_is_due:
+                self._shard.compact()
+                self._compaction_is_due = False
         for outcome, count in ledger.outcomes.items():
             self._worker.sensor.feedback_taken(outcome, count)
 
@@ -217,23 +238,43 @@ class Learner:
         return events, letters
 
     def _decode(self, record: Record) -> Event:
-        query_id, name = decode_key(record.key), self._name(record)
-        model = Impression if name == "impressions" else Feedback
-        body = decode_body(record.value or b"", model=model, topic=name, headers=record.incoming)
-        if not isinstance(body, Impression | Feedback):
+        key, name = decode_key(record.key), self._name(record)
+        body = decode_body(record.value or b"", model=_MODELS[name], topic=name, headers=record.incoming)
+        if not isinstance(body, Impression | Feedback | ForgetRequest):
             raise DataError("schema", "an event on this topic has a body")
-        if body.query_id != query_id:
-            raise DataError("bad_key", "the key is not the query_id of the body", field="query_id")
-        return Event(record, query_id, body)
+        field = "request_id" if isinstance(body, ForgetRequest) else "query_id"
+        if getattr(body, field) != key:
+            raise DataError("bad_key", f"the key is not the {field} of the body", field=field)
+        return Event(record, key, body)
 
-    @staticmethod
-    def _take(ledger: Ledger, event: Event) -> None:
+    def _taken(self, ledger: Ledger, event: Event) -> list[Outgoing]:
+        """Take an event in; returns the answer to a request."""
+        written = event.record.timestamp_ms / 1_000
         if isinstance(event.body, Impression):
-            ledger.shown(event.query_id, event.body)
-        else:
+            ledger.shown(event.key, event.body)
+        elif isinstance(event.body, Feedback):
             # Not later than it was written: what says it comes from the future would wait for ever.
-            written, at = event.record.timestamp_ms / 1_000, event.body.at
-            ledger.given(event.query_id, event.body, written if at is None else min(written, at.timestamp()))
+            at = event.body.at
+            ledger.given(event.key, event.body, written if at is None else min(written, at.timestamp()))
+        else:
+            until = written + self.settings.retention.forget_h * 3_600
+            return [self._receipt(event, ledger.forget(event.body, at=written, until=until))]
+        return []
+
+    def _receipt(self, event: Event, done: Forgotten) -> Outgoing:
+        receipt = ForgetReceipt(request_id=event.key, at=datetime.now(UTC), **asdict(done))
+        headers = cloud_event(
+            event_type=TYPES["forgotten"],
+            source=SOURCE,
+            event_id=derived_id(
+                topic=event.record.topic,
+                partition=event.record.partition,
+                offset=event.record.offset,
+                operation="forgotten",
+            ),
+            extra=event.record.incoming.passed_on(),
+        )
+        return Outgoing(self.settings.topic("forgotten"), event.key.encode(), receipt.to_json(), headers)
 
     def _memory_records(self, ledger: Ledger) -> list[Outgoing]:
         """The records of `click-memory` that a batch changes. Before the first click there is nothing to tell."""

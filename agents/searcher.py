@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -28,6 +29,7 @@ from agents.interpreter import favour_answers
 from agents.keyed_hashes import KeyedHashes
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
+from agents.pseudonyms import Pseudonyms
 from agents.query_vectors import QueryVectors
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
@@ -40,6 +42,7 @@ from state.records import LogRecord
 from state.warm_up import warm_up
 from streams.errors import BrokerError, DataError
 from streams.events.base import LogPosition
+from streams.events.impressions import Impression
 from streams.events.queries import Browse, Result
 from streams.records import Record
 from streams.settings import Settings
@@ -48,6 +51,8 @@ from streams.topics import DLQ, cluster_id
 log = structlog.get_logger()
 
 T = TypeVar("T")
+Reply = tuple[list[Outgoing], Callable[[], Awaitable[Outgoing]] | None]
+"""What is sent now, and an impression that has to wait for something."""
 
 ROLE = "searcher"
 THREADS = 8
@@ -126,6 +131,14 @@ class Searcher:
         )
         self._clicks = ClickLog(self._settings, self._held.memory)
         self._browsing = Browsing(self._index, self._shard)
+        self._outbox = Outbox(self._settings)
+        self._pseudonyms = Pseudonyms(
+            self._settings,
+            self._settings.role_folder(ROLE) / "salts",
+            cluster=cluster,
+            hashes=hashes,
+            outbox=self._outbox,
+        )
         self._vectors = QueryVectors(
             self._settings, encoding=self._encoding, store=store, like=self._searching.like
         )
@@ -152,11 +165,18 @@ class Searcher:
             clicks=self._clicks,
             stamp=description.stamp,
         )
-        self._outbox = Outbox(self._settings)
+        self._followers = (
+            self._replica,
+            self._codebooks,
+            self._models,
+            self._clicks,
+            self._pseudonyms,
+            self._held.lexical,
+        )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
         self._topics: TTLCache[str, bool] = TTLCache(1_024, _TOPIC_CHECK_S)
         self._topics_lock = threading.Lock()
-        self._impressions = Impressions(self._settings, hashes, stamp=description.stamp)
+        self._impressions = Impressions(self._settings, stamp=description.stamp)
         self.runtime = Runtime(
             self._settings,
             RuntimeOptions(
@@ -178,6 +198,7 @@ class Searcher:
         self._codebooks.start()
         self._models.start()
         self._clicks.start()
+        self._pseudonyms.start()
         if not self._snapshots.load(self._shard):
             self._held.fill()
         self._held.begin()
@@ -205,6 +226,7 @@ class Searcher:
         self._codebooks.stop()
         self._models.stop()
         self._clicks.stop()
+        self._pseudonyms.stop()
         self._outbox.close()
         self._held.close()
 
@@ -237,7 +259,7 @@ class Searcher:
         """Say when the replica is ready; end the process when it cannot be followed any more."""
         health = self._worker.health
         while True:
-            for follower in (self._replica, self._codebooks, self._models, self._clicks, self._held.lexical):
+            for follower in self._followers:
                 if follower.failure is not None:
                     self.runtime.crash(follower.failure)
                     return
@@ -269,22 +291,24 @@ class Searcher:
             ask = await self._in_thread(
                 lambda: read_ask(record, self._settings, topic_exists=self._topic_exists)
             )
-            outgoing = await self._answered(ask, started)
+            outgoing, shown = await self._answered(ask, started)
         except DataError as error:
-            outgoing = self._failure(record, error)
+            outgoing, shown = self._failure(record, error), None
         except BrokerError:
             raise
         except Exception as error:  # a bug in one answer must not stop the stream
             log.exception("query failed", partition=record.partition, offset=record.offset)
             wrapped = DataError("internal", f"the search failed: {error!r}"[:500])
             wrapped.__cause__ = error
-            outgoing = self._failure(record, wrapped)
+            outgoing, shown = self._failure(record, wrapped), None
         if __debug__:
             crash_points.reached("mid-answer")
         try:
             await self._outbox.send(outgoing)
         except RefusedError as refusal:
             await self._outbox.send(not_taken(record, refusal, self._settings))
+        if shown is not None:
+            await self._outbox.send([await shown()])
         if __debug__:
             crash_points.reached("after-answer")
 
@@ -295,11 +319,11 @@ class Searcher:
             self._worker.sensor.dead_letter("queries", error.code)
         return outgoing
 
-    async def _answered(self, ask: Ask, started: float) -> list[Outgoing]:
+    async def _answered(self, ask: Ask, started: float) -> Reply:
         self._searching.check(ask.query)
         await self._wait_for_replica(ask)
         if ask.query.browse is not None:
-            return await self._browsed(ask, ask.query.browse, started)
+            return await self._browsed(ask, ask.query.browse, started), None
         parts = await self._vectors.prepare(ask)
         ready = time.perf_counter()
         seen = self._seen()
@@ -312,9 +336,20 @@ class Searcher:
         stages_ms = {stage: seconds * 1_000 for stage, seconds in took.items()}
         self._worker.sensor.query_answered(found.mode, stages_ms, len(found.hits))
         if not ask.query.learn:
-            return checked([answer(ask, result)])
+            return checked([answer(ask, result)]), None
         shown = self._impressions.of(ask.query, result, answered)
-        return checked([answer(ask, result), impression(ask, shown, self._settings)])
+        outgoing = checked([answer(ask, result), impression(ask, shown, self._settings)])
+        if ask.query.user_id is None:
+            return outgoing, None
+        known = await self._in_thread(partial(self._pseudonyms.known, ask.query.user_id))
+        if known is None:
+            return outgoing[:1], partial(self._shown_to_somebody_new, ask, shown, ask.query.user_id)
+        return [outgoing[0], impression(ask, known.put_on(shown), self._settings)], None
+
+    async def _shown_to_somebody_new(self, ask: Ask, shown: Impression, user_id: str) -> Outgoing:
+        """The impression of a user whose salt has to be made first."""
+        pseudonym = await self._pseudonyms.of(user_id)
+        return impression(ask, pseudonym.put_on(shown), self._settings)
 
     async def _browsed(self, ask: Ask, browse: Browse, started: float) -> list[Outgoing]:
         codebooks = self._codebooks.current

@@ -52,7 +52,7 @@ class Answers:
 
     def before(self, row: ImpressionRow) -> ImpressionRow | None:
         """The impression of the query that this one rephrased, where its clicks count for that one too."""
-        before = self.rows.get(row.previous or "") if row.linked else None
+        before = self.rows.get(row.previous or "") if row.linked is not None else None
         return before if before is not None and before.typed and before.query in self.vectors else None
 
 

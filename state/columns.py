@@ -128,6 +128,15 @@ class Columns(Generic[Name]):
         """Make a copy at `path`, which must not exist (hard links where the file system has them)."""
         Checkpoint(self._db).create_checkpoint(str(path))
 
+    def compact(self) -> None:
+        """Rewrite all files, so that nothing of what was deleted or overwritten is left in them."""
+        try:
+            for column in self._columns.values():
+                column.flush(True)
+                column.compact_range(None, None)
+        except Exception as error:
+            raise self._failed(error) from error
+
     def close(self) -> None:
         """Give back the LOCK file. It is held while any column family object lives, so these go first."""
         for column in self._columns.values():

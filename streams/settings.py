@@ -25,6 +25,8 @@ from pydantic_settings import SettingsError as UnreadableEnvironmentError
 from streams.errors import SettingsError
 
 KIB, MIB = 1024, 1024 * 1024
+SEGMENT_SHARE = 0.25
+"""Kafka drops whole segments: so much of the retention one takes in, and records may live longer by it."""
 
 
 class Section(BaseModel):
@@ -187,11 +189,19 @@ class RetentionSettings(Section):
     """How long logs are kept (hours), and when a replica is too old to trust."""
 
     tombstones_h: float = Field(default=168.0, gt=0)
+    compaction_h: float = Field(
+        default=24.0, gt=0, description="old values of compacted topics are cleaned away within it"
+    )
     receipts_h: float = Field(default=24.0, gt=0)
     queries_h: float = Field(default=1.0, gt=0)
     impressions_h: float = Field(default=720.0, gt=0)
     training_h: float = Field(default=168.0, gt=0)
     dead_letters_h: float = Field(default=336.0, gt=0)
+
+    @property
+    def forget_h(self) -> float:
+        """Of `forget` and `forgotten`: as long as any log can bring back what was forgotten, and a day."""
+        return (self.impressions_h + self.dead_letters_h) * (1 + SEGMENT_SHARE) + 24.0
 
 
 class Settings(BaseSettings):

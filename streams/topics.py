@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from streams.clients import client_config
 from streams.errors import BrokerError, TopicMismatchError
-from streams.settings import MIB, Settings
+from streams.settings import MIB, SEGMENT_SHARE, Settings
 
 DLQ = ".dlq"
 DEAD_LETTER_LIMIT = 5 * MIB
@@ -59,18 +59,27 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _timed("impressions", p, keep.impressions_h),
         _timed("feedback", p, keep.impressions_h),
         _timed("training", 1, keep.training_h),
+        _compacted("user-salts", 1, settings),
+        _timed("forget", p, keep.forget_h),
+        _timed("forgotten", p, keep.forget_h),
     ]
     specs += [
         _timed(name + DLQ, 1, keep.dead_letters_h, limit=DEAD_LETTER_LIMIT)
-        for name in ("documents", "moves", "queries", "impressions", "feedback")
+        for name in ("documents", "moves", "queries", "impressions", "feedback", "forget")
     ]
     return [TopicSpec(settings.topic(s.name), s.partitions, s.compacted, s.config) for s in specs]
 
 
 def _compacted(name: str, partitions: int, settings: Settings, *, limit: int = MIB) -> TopicSpec:
-    retention = str(int(settings.retention.tombstones_h * 3_600_000))
     return TopicSpec(
-        name, partitions, True, {"delete.retention.ms": retention, "max.message.bytes": str(limit)}
+        name,
+        partitions,
+        True,
+        {
+            "delete.retention.ms": _milliseconds(settings.retention.tombstones_h),
+            "max.compaction.lag.ms": _milliseconds(settings.retention.compaction_h),
+            "max.message.bytes": str(limit),
+        },
     )
 
 
@@ -79,8 +88,16 @@ def _timed(name: str, partitions: int, hours: float, *, limit: int = 4 * MIB) ->
         name,
         partitions,
         False,
-        {"retention.ms": str(int(hours * 3_600_000)), "max.message.bytes": str(limit)},
+        {
+            "retention.ms": _milliseconds(hours),
+            "segment.ms": _milliseconds(hours * SEGMENT_SHARE),
+            "max.message.bytes": str(limit),
+        },
     )
+
+
+def _milliseconds(hours: float) -> str:
+    return str(max(1, int(hours * 3_600_000)))
 
 
 def cluster_id(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from trieflow.cluster import Cluster, Place
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "indexer": ("documents", "moves"),
     "searcher": ("queries",),
-    "learner": ("impressions", "feedback"),
+    "learner": ("forget", "impressions", "feedback"),
 }
 """The consumer groups, by role, and the topics that each reads."""
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 PRIOR_EXPONENT = 1.0
 PRIOR_WEIGHT = 8.0
 """How much the prior counts, in units of the information that clicks bring."""
+POSITIONS = 1_000
+"""So many a query may ask for."""
 _LIMITS = (0.0, 2.0)
 _STEPS = 50
 

@@ -15,6 +15,8 @@ from streams.events.impressions import Impression
 
 LINKED = 0.5
 """What a click on the answer to the next query counts for the query before it."""
+_NOTHING = 1e-9
+"""Clicks: what rounding leaves of a sum when all of it is taken back."""
 
 
 class Shown(NamedTuple):
@@ -37,9 +39,10 @@ class Act(NamedTuple):
 class ImpressionRow:
     """What was shown for a query, and what people did.
 
-    query: the key of the query's memory. counted: whether its list is among the expected clicks. linked: whether
-    it was credited to the query before it. person: whose clicks these are, for the cap. typed: whether the query is
-    a single text.
+    query: the key of the query's memory. person: whose clicks these are, for the cap. counted: the exponent of the
+    examination by which its list is among the expected clicks, None when it is not. linked: the same for the query
+    before it. Both are kept so that exactly what was added can be taken back.
+    typed: whether the query is a single text.
     """
 
     number: int
@@ -53,8 +56,8 @@ class ImpressionRow:
     random_pairs: Sequence[int] = ()
     models: Sequence[str] = ()
     arm: str = "active"
-    counted: bool = False
-    linked: bool = False
+    counted: float | None = None
+    linked: float | None = None
     acts: Sequence[Act] = ()
     clicked: Sequence[str] = ()
     typed: bool = False
@@ -82,7 +85,8 @@ _FIELDS = tuple(ImpressionRow.__dataclass_fields__)
 class Remembered:
     """Clicks and expected clicks by document, of a query or of a word. Changed in place, written whole.
 
-    used: number of the last impression that counted. words: of a query, those that it brought.
+    used, first: numbers of the last impression that counted and of the one it began with. words: of a query, those
+    that it brought. impressions: how many it was made of.
     """
 
     documents: dict[str, list[float]] = field(default_factory=dict)
@@ -90,11 +94,21 @@ class Remembered:
     queries: int = 1
     used: int = 0
     words: Sequence[str] = ()
+    first: int = 0
+    impressions: int = 0
 
     def add(self, document_id: str, *, clicks: float = 0.0, expected: float = 0.0) -> None:
         counts = self.documents.setdefault(document_id, [0.0, 0.0])
         counts[0] += clicks
         counts[1] += expected
+
+    def take(self, document_id: str, *, clicks: float = 0.0, expected: float = 0.0) -> None:
+        """Take back what was added; of a document that was given up meanwhile there is nothing left to take."""
+        counts = self.documents.get(document_id)
+        if counts is not None:
+            counts[:] = [max(0.0, counts[0] - clicks), max(0.0, counts[1] - expected)]
+            if max(counts) < _NOTHING:
+                del self.documents[document_id]
 
     def keep(self, most: int) -> None:
         """Forget the documents that say least, when there are more than `most`."""
@@ -103,7 +117,7 @@ class Remembered:
             self.documents = dict(best[:most])
 
     def encode(self) -> bytes:
-        return orjson.dumps((self.documents, self.vector, self.queries, self.used, self.words))
+        return orjson.dumps([getattr(self, name) for name in _REMEMBERED])
 
     @classmethod
     def decode(cls, value: bytes) -> Remembered:
@@ -114,6 +128,9 @@ class Remembered:
         rounded = {key: (round(c, 4), round(e, 4)) for key, (c, e) in self.documents.items()}
         vector = None if self.vector is None else StampedVector.model_construct(**self.vector)
         return RememberedClicks(vector=vector, queries=self.queries, documents=rounded)
+
+
+_REMEMBERED = tuple(Remembered.__dataclass_fields__)
 
 
 def query_key(vector: StampedVector) -> str:

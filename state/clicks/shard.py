@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
-from state.clicks.ledger import ColumnName, Ledger, LedgerState
+from state.clicks.ledger import Ledger
+from state.clicks.ledger_rows import ColumnName, LedgerState
 from state.clicks.rows import ImpressionRow, Remembered
 from state.columns import Columns
 from state.rows import applied_key, decode_number, encode_number
 from streams.errors import StateError
+from streams.headers import now_ms
 from streams.settings import LearningSettings
 
-SCHEMA_VERSION = 1
-_SCHEMA, _CLUSTER, _STAMP = b"schema", b"cluster", b"stamp"
+SCHEMA_VERSION = 2
+_SCHEMA, _CLUSTER, _STAMP, _WRITTEN_AT = b"schema", b"cluster", b"stamp", b"written_at"
 
 
 class ClickShard:
     """One thread at a time writes. Lost, it is made again from what `impressions` and `feedback` still hold."""
 
-    def __init__(self, path: Path, settings: LearningSettings, *, cluster: str, stamp: str) -> None:
+    def __init__(
+        self, path: Path, settings: LearningSettings, *, cluster: str, stamp: str, max_age_s: float = math.inf
+    ) -> None:
         """Open it; made when missing. `stamp`: of the encoder whose queries are remembered.
 
-        Raises StateError when it is damaged, or of another schema, cluster or encoder.
+        Raises StateError when it is damaged, of another schema, cluster or encoder, or not written to for longer
+        than `max_age_s`: what was to be forgotten since may no longer stand in the log.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._settings = settings
@@ -36,6 +42,10 @@ class ClickShard:
             raise StateError(
                 f"{path} is of another schema, cluster or encoder: delete the folder, the logs rebuild it"
             )
+        written_ms = decode_number(self._columns.get("meta", _WRITTEN_AT), now_ms())
+        if now_ms() - written_ms > max_age_s * 1_000:
+            self._columns.close()
+            raise StateError(f"{path} is too old to be trusted: delete the folder, the logs rebuild it")
         ledger = self.ledger()
         mutations = ledger.mutations()
         mutations.columns["meta"].update(expected)
@@ -50,11 +60,16 @@ class ClickShard:
         mutations = ledger.mutations()
         for (topic, partition), offset in applied.items():
             mutations.columns["meta"][_applied_key(topic, partition)] = encode_number(offset)
+        mutations.columns["meta"][_WRITTEN_AT] = encode_number(now_ms())
         self._columns.write(mutations)
 
     def applied(self, topic: str, partition: int) -> int:
         """The highest offset that was taken in, -1 when none."""
         return decode_number(self._columns.get("meta", _applied_key(topic, partition)), -1)
+
+    def compact(self) -> None:
+        """Rewrite the files, so that nothing of what was deleted is left in them. Takes seconds at 200,000 rows."""
+        self._columns.compact()
 
     @property
     def state(self) -> LedgerState:

@@ -58,9 +58,9 @@ class Impression(Event):
     query_id: str
     """The query that was answered."""
     user: str | None = None
-    """Keyed hash (HMAC-SHA-256, hex) of the `user_id` of the query."""
+    """Keyed hash (HMAC-SHA-256, hex) of the `user_id` of the query, by a salt of that user."""
     session_id: str | None = None
-    """As asked."""
+    """As asked; of a user, a hash likewise."""
     previous_query_id: str | None = None
     """As asked."""
     parts: list[ImpressionPart]

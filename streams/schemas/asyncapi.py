@@ -81,6 +81,9 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
         "What clicks taught, by query and by word.",
         ("rememberedClicks", "memorySummary", "clickMemoryDeletion"),
     ),
+    "user-salts": ("What links hashes to users, until it is destroyed.", ("userSalt", "userSaltDeletion")),
+    "forget": ("What is to be forgotten.", ("forgetRequest",)),
+    "forgotten": ("What was forgotten, for each request.", ("forgetReceipt",)),
     "assignments": ("The index log.", ("assignment", "assignmentDeletion", "epochComplete")),
     "codebooks": (
         "The trees of meanings, and which one serves.",
@@ -97,6 +100,7 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
     "queries.dlq": ("Records of `queries` that could not be used.", ("deadLetter",)),
     "impressions.dlq": ("Records of `impressions` that could not be used.", ("deadLetter",)),
     "feedback.dlq": ("Records of `feedback` that could not be used.", ("deadLetter",)),
+    "forget.dlq": ("Records of `forget` that could not be used.", ("deadLetter",)),
 }
 _REPLIES = "replies"
 
@@ -186,6 +190,15 @@ _OPERATIONS: Json = {
     "takeFeedback": _operation("receive", "feedback", "Learn from what people did."),
     "takeImpression": _operation("receive", "impressions", "Learn from what they were shown."),
     "tellClickMemory": _operation("send", "click-memory", "Tell searchers what clicks taught."),
+    "makeUserSalt": _operation("send", "user-salts", "Make the salt of a user who was not seen before."),
+    "readUserSalt": _operation("receive", "user-salts", "Hash users by their salts."),
+    "forget": _operation(
+        "receive",
+        "forget",
+        "Give up what is kept of a user or of a document.",
+        {"channel": _channel("forgotten"), "messages": _messages_of("forgotten")},
+    ),
+    "sendForgetReceipt": _operation("send", "forgotten", "Tell what was forgotten, for each request."),
     "moveDocument": _operation("receive", "moves", "Give a document an id in another leaf."),
     "sendReceipt": _operation("send", "receipts", "Tell what became of a record, one for each."),
     "sendResult": _operation("send", "results", "Answer a query that names no other topic."),
@@ -200,4 +213,5 @@ _OPERATIONS: Json = {
     "keepDeadQuery": _dead_letters_of("queries"),
     "keepDeadImpression": _dead_letters_of("impressions"),
     "keepDeadFeedback": _dead_letters_of("feedback"),
+    "keepDeadForgetRequest": _dead_letters_of("forget"),
 }

@@ -13,6 +13,7 @@ from streams.events.base import Event
 from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
+from streams.events.forgetting import ForgetReceipt, ForgetRequest, UserSalt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
 from streams.events.queries import Query, Result
@@ -57,6 +58,9 @@ EVENT_FILES = (
     EventFile("feedback", Feedback, READ),
     EventFile("remembered-clicks", RememberedClicks, WRITTEN),
     EventFile("memory-summary", MemorySummary, WRITTEN),
+    EventFile("user-salt", UserSalt, WRITTEN),
+    EventFile("forget-request", ForgetRequest, READ),
+    EventFile("forget-receipt", ForgetReceipt, WRITTEN),
 )
 CLOUD_EVENT = "cloud-event"
 _DATA_OF = {
@@ -64,6 +68,7 @@ _DATA_OF = {
     TYPES["queries"]: "query",
     TYPES["moves"]: "move",
     TYPES["feedback"]: "feedback",
+    TYPES["forget"]: "forget-request",
 }
 
 

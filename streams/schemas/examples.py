@@ -10,6 +10,7 @@ from streams.events.base import Event
 from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
 from streams.events.documents import Document, Receipt
+from streams.events.forgetting import ForgetReceipt, ForgetRequest, UserSalt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
 from streams.events.queries import Query, Result
@@ -22,6 +23,7 @@ Example = dict[str, Any]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 _STAMP = "lite@1/f32"
 _QUERY_ID = "0d6f2c1e-8a55-4b0e-9a43-6f5f0f6f3a11"
+_PERSON = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 _LOG = [{"partition": 3, "offset": 1207}]
 _DOCUMENTS = {"topic": "trieflow.documents", "partition": 3, "offset": 941}
 _VECTOR = {"stamp": _STAMP, "kind": "fused", "dtype": "f16", "data": "ri97rPY0"}
@@ -233,7 +235,7 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
     Impression: [
         {
             "query_id": _QUERY_ID,
-            "user": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+            "user": _PERSON,
             "parts": [{"kind": "text", "weight": 1.0}],
             "query_vector": _VECTOR,
             "shown": [{"document_id": "boot-1", "position": 1, "score": 2.81, "propensity": 1.0}],
@@ -265,6 +267,21 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
     ],
     MemorySummary: [
         {"queries": 812, "centre": _VECTOR, "examination": [1.0, 0.5, 0.3333], "exponent": 1.0},
+    ],
+    UserSalt: [{"salt": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"}],
+    ForgetRequest: [
+        {"request_id": _QUERY_ID, "people": [_PERSON]},
+        {"request_id": _QUERY_ID, "document_id": "boot-1"},
+    ],
+    ForgetReceipt: [
+        {
+            "request_id": _QUERY_ID,
+            "impressions": 17,
+            "clicks": 4,
+            "changed": 9,
+            "removed": 6,
+            "at": "2026-01-31T12:00:01.250000Z",
+        }
     ],
 }
 

@@ -40,6 +40,7 @@ _ERROR: Json = {
 
 
 _DOCUMENT_ID = "The document id: UTF-8 text of 1 to 4,096 bytes that does not begin with U+0000."
+_REQUEST_ID = "The request id: UTF-8 text of 1 to 4,096 bytes, best a UUID."
 _QUERY_ID = "The query id: UTF-8 text of 1 to 4,096 bytes, best a UUID."
 
 
@@ -77,12 +78,20 @@ def messages() -> Json:
         "memorySummary": _written(
             "memory-summary", TYPES["click-memory"], "What holds for the whole memory.", "`summary`."
         ),
-        "clickMemoryDeletion": {
-            "summary": "The key is forgotten: a null value.",
-            "headers": _object(_headers(_CLOUD_EVENT), [*_CLOUD_EVENT]),
-            "payload": {"type": "null"},
-            "bindings": _key("As above."),
-        },
+        "clickMemoryDeletion": _forgotten("The key is forgotten: a null value."),
+        "userSalt": _written(
+            "user-salt",
+            TYPES["user-salts"],
+            "The salt by which one user is hashed.",
+            "`<keyed hash of the user id>/<id of the proposal>`; the first of a user counts.",
+        ),
+        "userSaltDeletion": _forgotten("The salt is destroyed: a null value."),
+        "forgetRequest": _read(
+            "forget-request", TYPES["forget"], "Asks to forget people or a document.", _REQUEST_ID
+        ),
+        "forgetReceipt": _written(
+            "forget-receipt", TYPES["forgotten"], "What was forgotten for a request.", _REQUEST_ID
+        ),
         "assignment": _written("assignment", TYPES["assignments"], "A document as indexed.", _DOCUMENT_ID),
         "assignmentDeletion": _deletion("The document is gone.", _tombstone_headers()),
         "epochComplete": _written(
@@ -162,6 +171,15 @@ def _deletion(summary: str, headers: Json) -> Json:
         "headers": headers,
         "payload": {"type": "null"},
         "bindings": _key(_DOCUMENT_ID),
+    }
+
+
+def _forgotten(summary: str) -> Json:
+    return {
+        "summary": summary,
+        "headers": _object(_headers(_CLOUD_EVENT), [*_CLOUD_EVENT]),
+        "payload": {"type": "null"},
+        "bindings": _key("As above."),
     }
 
 

@@ -250,7 +250,11 @@ def test_a_summary_is_told_when_the_memory_has_grown(opened) -> None:
     assert learned.shard.ledger().summary() is None
 
 
-def test_a_shard_of_another_encoder_is_refused(tmp_path: Path) -> None:
-    ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp=STAMP).close()
+def test_a_shard_of_another_encoder_or_one_that_is_too_old_is_refused(tmp_path: Path) -> None:
+    shard = ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp=STAMP)
+    shard.write(shard.ledger(), applied={})
+    shard.close()
+    with pytest.raises(StateError, match="too old"):
+        ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp=STAMP, max_age_s=-1)
     with pytest.raises(StateError, match="another schema"):
         ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp="other")

@@ -13,6 +13,8 @@ from agents.asked import QueryVector
 from agents.found import Found
 from agents.impressions import Impressions
 from agents.keyed_hashes import KEY_FILE, KeyedHashes
+from agents.pseudonyms import Pseudonym
+from streams.errors import TrieflowError
 from streams.events.impressions import Impression
 from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings
@@ -29,28 +31,49 @@ def seen_by(settings: Settings, user_id: str | None, **query: object) -> Impress
     vector = np.array([3.0, 4.0], dtype=np.float32)
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, -0.5)]
     asked = Query.model_validate({"text": "red boots", "user_id": user_id} | query)
-    return Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(
-        asked, result, answered(hits, vectors)
-    )
+    return Impressions(settings, stamp=STAMP).of(asked, result, answered(hits, vectors))
 
 
 def answered(hits: list[Hit], vectors: list[QueryVector]) -> Answered:
     return Answered(Found(hits, "dense", 3, {}, vectors), [STAMP])
 
 
+def person(settings: Settings, user_id: str, *, salt: str = "0" * 64) -> str:
+    return KeyedHashes(settings).person(user_id, salt=salt)
+
+
+def test_an_impression_is_made_without_its_user(tmp_path: Path) -> None:
+    made = seen_by(Settings(data=tmp_path), "anna", session_id="s")
+    assert (made.user, made.session_id) == (None, "s")
+    assert b"anna" not in made.to_json()
+
+
+def test_a_pseudonym_hides_user_and_session_by_the_salt(tmp_path: Path) -> None:
+    hashes = KeyedHashes(Settings(data=tmp_path))
+    shown = seen_by(Settings(data=tmp_path), "anna", session_id="session of anna")
+    worn = [
+        Pseudonym(hashes.person("anna", salt=salt), salt, hashes).put_on(shown)
+        for salt in ("1" * 64, "1" * 64, "2" * 64)
+    ]
+    assert worn[0] == worn[1]
+    assert worn[0].user != worn[2].user
+    assert worn[0].session_id != worn[2].session_id
+    assert not any(b"anna" in each.to_json() for each in worn)
+
+
 def test_a_person_is_a_keyed_hash_and_the_same_one_in_every_searcher(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     with ThreadPoolExecutor(8) as threads:
-        seen = {each.user for each in threads.map(lambda _: seen_by(settings, "anna"), range(32))}
+        seen = set(threads.map(lambda _: person(settings, "anna"), range(32)))
     assert len(seen) == 1
-    assert "anna" not in (seen.copy().pop() or "")
-    assert seen_by(settings, "bert").user not in seen
-    assert seen_by(Settings(data=tmp_path / "elsewhere"), "anna").user not in seen
-    assert seen_by(settings, None).user is None
+    assert "anna" not in seen.copy().pop()
+    assert person(settings, "bert") not in seen
+    assert person(settings, "anna", salt="1" * 64) not in seen
+    assert person(Settings(data=tmp_path / "elsewhere"), "anna") not in seen
 
 
 def test_the_key_is_whole_private_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
-    seen_by(Settings(data=tmp_path), "anna")
+    person(Settings(data=tmp_path), "anna")
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
     assert len((tmp_path / KEY_FILE).read_bytes()) == 32
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o077 == 0
@@ -58,7 +81,13 @@ def test_the_key_is_whole_private_and_leaves_nothing_unfinished(tmp_path: Path) 
 
 def test_a_key_of_the_settings_makes_no_file(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data": tmp_path, "privacy": {"user_hash_key": "one for all"}})
-    assert seen_by(settings, "anna").user
+    assert person(settings, "anna")
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_must_not_make_a_key_is_told_where_it_is(tmp_path: Path) -> None:
+    with pytest.raises(TrieflowError, match="user_hash_key"):
+        KeyedHashes(Settings(data=tmp_path), make=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -83,7 +112,7 @@ def test_the_query_vector_leaves_out_what_the_question_leaves_out(tmp_path: Path
     vectors = [QueryVector("text", vector, None, 1.0), QueryVector("text", vector[::-1], None, 1.0, "not")]
     result = Result(query_id="q", hits=[], epoch=3, codebook_offset=5, fresh_to=[])
     settings = Settings(data=tmp_path)
-    shown = Impressions(settings, KeyedHashes(settings), stamp=STAMP).of(asked, result, answered([], vectors))
+    shown = Impressions(settings, stamp=STAMP).of(asked, result, answered([], vectors))
     assert [part.role for part in shown.parts] == ["and", "not"]
     assert shown.query_vector is not None
     np.testing.assert_array_equal(shown.query_vector.array(), vector)
