@@ -30,7 +30,10 @@ import structlog
 from agents import crash_points
 from agents.fenced_writer import FencedWriter
 from agents.outbox import Outgoing
+from agents.rollouts import Rollouts
 from agents.runtime import Runtime, RuntimeOptions
+from agents.training_requests import TOPICS as TRAINED_ON
+from agents.training_requests import due, request
 from agents.worker import Worker, let_searchers_go_first
 from models.encoders.registry import describe_encoder
 from state.clicks.forgetting import Forgotten
@@ -91,6 +94,8 @@ class LearnerPartition:
     async def between_batches(self) -> bool:
         if self._learner.upkeep_is_due:  # asked twenty times a second: no thread for a no
             await self._learner.runtime.in_thread(self._learner.upkeep_when_due)
+        if self._learner.rollout_is_due():
+            await self._learner.runtime.in_thread(self._learner.roll_out)
         return False
 
     async def close(self) -> None:
@@ -119,6 +124,7 @@ class Learner:
         self._compaction_is_due = False
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
+        self._rollouts = Rollouts(self.settings, stamp=self._stamp)
         self.runtime = Runtime(
             self.settings,
             RuntimeOptions(
@@ -133,6 +139,13 @@ class Learner:
             on_start=self._watch,
             on_opened=worker.sensor.partition_taken,
         )
+
+    def start(self) -> None:
+        """Read who serves whom."""
+        self._rollouts.start()
+
+    def stop(self) -> None:
+        self._rollouts.stop()
 
     # -- partitions come and go -------------------------------------------------------------------------
 
@@ -188,10 +201,12 @@ class Learner:
             applied = {name: shard.applied(name, partition) for name in TOPICS}
             new = [record for record in records if record.offset > applied[self._name(record)]]  # 2
             events, outgoing = self._decoded(new)  # 1
-            ledger = shard.ledger()
+            ledger = shard.ledger(self._rollouts.step)
             for event in events:  # 3
                 outgoing += self._taken(ledger, event)
             ledger.tidy()
+            applied |= {self._name(record): record.offset for record in new}
+            outgoing += self._training_requests(shard, ledger, partition, applied)
             if __debug__:
                 crash_points.reached("3-4")
             self._writer.write([*outgoing, *self._memory_records(ledger)])  # 4
@@ -224,6 +239,38 @@ class Learner:
                 self._compaction_is_due = False
         for outcome, count in ledger.outcomes.items():
             self._worker.sensor.feedback_taken(outcome, count)
+
+    def rollout_is_due(self) -> bool:
+        return self._rollouts.look()
+
+    def roll_out(self) -> None:
+        """Count sessions that have ended; take the next step of the rollout, if the figures or somebody say so."""
+        with self._lock:
+            if self._shard is None or self._writer is None:
+                return
+            ledger = self._shard.ledger(self._rollouts.step)
+            ledger.trial.finish(ledger.state.newest - self.settings.rollout.session_s)
+            self._shard.write(ledger, applied={})
+            records, decided = self._rollouts.decide(ledger.trial.counts)
+            self._writer.write(records)
+            self._rollouts.decided(decided)
+
+    def _training_requests(
+        self, shard: ClickShard, ledger: Ledger, partition: int, applied: Mapping[str, int]
+    ) -> list[Outgoing]:
+        """A request for a training, when the clicks of this batch make one due."""
+        run = due(ledger.state, self.settings.training)
+        if run is None:
+            return []
+        every = {
+            (name, number): applied[name] if number == partition else shard.applied(name, number)
+            for name in TRAINED_ON
+            for number in range(self.settings.partitions)
+        }
+        event = request(self.settings, *run, every)
+        headers = cloud_event(event_type=TYPES["training"], source=SOURCE)
+        log.info("a training is asked for", run=event.run)
+        return [Outgoing(self.settings.topic("training"), event.run.encode(), event.to_json(), headers, 0)]
 
     def _decoded(self, records: Sequence[Record]) -> tuple[list[Event], list[Outgoing]]:
         """Events, and dead letters of what is none."""
@@ -303,6 +350,10 @@ class Learner:
             self._worker.sensor.in_flight(self.runtime.in_flight)
             self._worker.sensor.commit_age(self.runtime.commit_age_s)
             self._worker.health.set_detail("active", bool(self._entered))
+            self._worker.health.set_detail("adapter", self._rollouts.told)
+            if self._rollouts.failure is not None:
+                self.runtime.crash(self._rollouts.failure)
+                return
             await asyncio.sleep(_REPORT_S)
 
 
@@ -311,5 +362,9 @@ def run(settings: Settings) -> None:
     let_searchers_go_first()
     with Worker(settings, ROLE) as worker:
         learner = Learner(worker)
+        learner.start()
         worker.health.set_ready("model", True)
-        learner.runtime.run()
+        try:
+            learner.runtime.run()
+        finally:
+            learner.stop()

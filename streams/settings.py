@@ -165,6 +165,28 @@ class TrainingSettings(Section):
     )
 
 
+class RolloutSettings(Section):
+    """How an adapter that the gates accept comes to serve everybody."""
+
+    automatic: bool = Field(default=True, description="try what the gates accept without being asked")
+    canary_share: float = Field(
+        default=0.05, gt=0, le=1, description="sessions in which both lists are interleaved"
+    )
+    canary_sessions: int = Field(
+        default=1_000,
+        ge=1,
+        description="sessions after which the canary may be decided; dropped after twice that",
+    )
+    shares: tuple[float, ...] = Field(
+        default=(0.25, 0.5), description="sessions that it then answers alone, one step after another"
+    )
+    step_sessions: int = Field(default=1_000, ge=1, description="of each side, before a step is over")
+    session_s: float = Field(
+        default=1_800.0, gt=0, description="a session is counted when nothing was shown in it for so long"
+    )
+    slow_ms: float = Field(default=250.0, gt=0, description="an answer that took longer is slow")
+
+
 class PrivacySettings(Section):
     log_query_text: bool = False
     user_hash_key: SecretStr | None = Field(
@@ -232,6 +254,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     learning: LearningSettings = LearningSettings()
     training: TrainingSettings = TrainingSettings()
+    rollout: RolloutSettings = RolloutSettings()
     privacy: PrivacySettings = PrivacySettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     health: HealthSettings = HealthSettings()

@@ -26,7 +26,8 @@ from state.clicks.ledger_rows import (
     number_key,
 )
 from state.clicks.rows import LINKED, Act, ImpressionRow, Remembered, Shown, person_of, query_key
-from state.columns import Columns
+from state.clicks.trial import Step, Trial
+from state.columns import Columns, Mutations
 from streams.events.assignments import StampedVector
 from streams.events.click_memory import QUERY_PREFIX, WORD_PREFIX, MemorySummary
 from streams.events.forgetting import ForgetRequest
@@ -48,9 +49,17 @@ _TOLD_POSITIONS = 20
 class Ledger(LedgerRows):
     """One batch of events over the rows of the shard. `mutations` and `touched` are what it comes to."""
 
-    def __init__(self, columns: Columns[ColumnName], settings: LearningSettings, *, stamp: str) -> None:
-        """`stamp`: of the encoder whose queries are remembered; others are left out."""
+    def __init__(
+        self,
+        columns: Columns[ColumnName],
+        settings: LearningSettings,
+        *,
+        stamp: str,
+        step: Step | None = None,
+    ) -> None:
+        """`stamp`: of the encoder whose queries are remembered; others are left out. `step`: of a rollout."""
         super().__init__(columns, settings, stamp=stamp)
+        self.trial = Trial(self, step)
         self.outcomes: Counter[Outcome] = Counter()
         self._forgetting = Forgetting(self)
         self._exponent = self.state.exponent
@@ -92,6 +101,7 @@ class Ledger(LedgerRows):
         self.impressions[query_id] = row
         if self.state.since is not None and row.at >= self.state.since:
             self.impressions[query_id] = self._expect(row)
+        self.trial.shown(row, impression.took_ms)
         self._count("noted")
         self._take_early(query_id)
         self._take_links(query_id)
@@ -128,6 +138,11 @@ class Ledger(LedgerRows):
             exponent=round(self._exponent, 4),
         )
 
+    def mutations(self) -> Mutations[ColumnName]:
+        """All changes, for one write. The ledger is used up."""
+        self.trial.put()
+        return super().mutations()
+
     # -- clicks -----------------------------------------------------------------------------------------
 
     def _act(self, query_id: str, row: ImpressionRow, act: Act) -> Outcome:
@@ -152,6 +167,7 @@ class Ledger(LedgerRows):
         if self.state.since is None or row.at < self.state.since:
             self._begin(row.at)
             row = self.impressions[query_id]
+        self.trial.clicked(row, document_id)
         for key in self.keys_of(row):
             self.changed(key).add(document_id, clicks=1.0)
         for upper in row.random_pairs:

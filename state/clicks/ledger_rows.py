@@ -18,7 +18,7 @@ from streams.events.click_memory import word_key
 from streams.events.impressions import Impression
 from streams.settings import LearningSettings
 
-ColumnName = Literal["meta", "impressions", "order", "early", "memory", "caps", "forgotten"]
+ColumnName = Literal["meta", "impressions", "order", "early", "memory", "caps", "forgotten", "sessions"]
 
 LINK = b"\x00"
 """What waits for the query before begins so, and no query id does."""
@@ -34,7 +34,8 @@ class LedgerState:
     number, oldest: of the next impression, and of the oldest that is kept. newest: time of the newest, seconds
     since the epoch. since: time of the earliest one with a click. told_queries, told_exponent: as the last summary
     said. pairs: by upper position, clicks at it and at the one below, where chance put them in order. forgotten:
-    how many people and documents must not come back.
+    how many people and documents must not come back. trained_clicks, trained_at: clicks and time of the last
+    request for a training.
     """
 
     number: int = 0
@@ -48,6 +49,8 @@ class LedgerState:
     told_exponent: float = -1.0
     pairs: dict[int, list[float]] = field(default_factory=dict)
     forgotten: int = 0
+    trained_clicks: int = 0
+    trained_at: float = 0.0
 
     def encode(self) -> bytes:
         return orjson.dumps({**asdict(self), "pairs": sorted(self.pairs.items())})

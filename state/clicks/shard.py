@@ -10,6 +10,7 @@ from typing import get_args
 from state.clicks.ledger import Ledger
 from state.clicks.ledger_rows import ColumnName, LedgerState
 from state.clicks.rows import ImpressionRow, Remembered
+from state.clicks.trial import Step
 from state.columns import Columns
 from state.rows import applied_key, decode_number, encode_number
 from streams.errors import StateError
@@ -51,9 +52,9 @@ class ClickShard:
         mutations.columns["meta"].update(expected)
         self._columns.write(mutations)
 
-    def ledger(self) -> Ledger:
-        """For one batch of events."""
-        return Ledger(self._columns, self._settings, stamp=self._stamp)
+    def ledger(self, step: Step | None = None) -> Ledger:
+        """For one batch of events. `step`: of the rollout that is counted."""
+        return Ledger(self._columns, self._settings, stamp=self._stamp, step=step)
 
     def write(self, ledger: Ledger, *, applied: Mapping[tuple[str, int], int]) -> None:
         """All that a batch came to, and the offsets, by topic and partition, up to which events are in it."""

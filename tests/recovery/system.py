@@ -132,7 +132,9 @@ class System:
     def records(self, name: str) -> list[Record]:
         """All committed records of a topic, by partition and offset."""
         partitions = (
-            1 if name in ("codebooks", "click-memory") or name.endswith(".dlq") else self.settings.partitions
+            1
+            if name in ("codebooks", "click-memory", "models") or name.endswith(".dlq")
+            else self.settings.partitions
         )
         for partition in range(partitions):
             known = self._read[name][partition]
