@@ -2,8 +2,8 @@
 
 Each shown document has an estimate of its worth that position does not distort: click / p, less what noise brings
 (Joachims, Swaminathan and Schnabel, WSDM 2017, with a correction for noise). A candidate that moves worth up gains.
-Estimates by the incumbent's own clicks alone (SNIPS, click likelihood) are no gate: in simulations they refused
-every good candidate, for what the incumbent never showed has no clicks.
+Estimates by the incumbent's own clicks alone are no gate: in simulations SNIPS refused every good candidate and
+click likelihood most of them, for what the incumbent never showed has no clicks.
 """
 
 from __future__ import annotations
