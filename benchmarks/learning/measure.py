@@ -46,6 +46,9 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         "--rephrases", type=float, default=Habits.rephrases, help="how likely people ask again"
     )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/learning.json")
+    parser.add_argument(
+        "--gates", action="store_true", help="judge candidates instead, without Kafka: --gates --help"
+    )
     options = parser.parse_args(arguments)
     encoder = load_encoder("lite", threads=2)
     runs = [_run(seed, encoder, options) for seed in range(options.seeds)]

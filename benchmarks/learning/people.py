@@ -65,16 +65,7 @@ class People:
         self._seed = seed
         self._habits = habits or Habits()
         self._mode = mode
-        chance = np.random.default_rng([seed, 1])
-        kinds: Sequence[list[Asked]] = [
-            world.of("words seen"),
-            world.of("preferences seen"),
-            world.of("ordinary"),
-        ]
-        self._pools = [
-            ([kind[place] for place in chance.permutation(len(kind))], _cumulated(len(kind), exponent))
-            for kind, exponent in zip(kinds, _ZIPF, strict=True)
-        ]
+        self._drawn = drawing(world, seed)
 
     def go_on(self, until: Callable[[Tally], bool], *, most: int = 100_000) -> None:
         """Sessions until a condition holds, several at a time. Raises TrieflowError."""
@@ -139,9 +130,25 @@ class People:
             raise TrieflowError(f"{asked.text!r}: {result.error.code}: {result.error.message}")
         return result.query_id, things_of([hit.document_id for hit in result.hits or []])
 
-    def _drawn(self, chance: np.random.Generator) -> Asked:
-        pool, cumulated = self._pools[int(np.searchsorted(np.cumsum(_SHARES), chance.random()))]
+
+def drawing(world: World, seed: int) -> Callable[[np.random.Generator], Asked]:
+    """What people of a seed ask next, by chance."""
+    chance = np.random.default_rng([seed, 1])
+    kinds: Sequence[list[Asked]] = [
+        world.of("words seen"),
+        world.of("preferences seen"),
+        world.of("ordinary"),
+    ]
+    pools = [
+        ([kind[place] for place in chance.permutation(len(kind))], _cumulated(len(kind), exponent))
+        for kind, exponent in zip(kinds, _ZIPF, strict=True)
+    ]
+
+    def drawn(chance: np.random.Generator) -> Asked:
+        pool, cumulated = pools[int(np.searchsorted(np.cumsum(_SHARES), chance.random()))]
         return pool[min(int(np.searchsorted(cumulated, chance.random())), len(pool) - 1)]
+
+    return drawn
 
 
 def document_id(thing: int) -> str:

@@ -1,10 +1,12 @@
 """How sure a change is: the bootstrap (Efron 1979), by queries or by whole sessions, from a seed.
 
-`scipy.stats.bootstrap`, imported when something is judged: it is in the extra `train`, where candidates are made,
-and deciding about a canary needs none of it. Resampling by plain numpy takes as long.
+scipy, imported when something is judged: it is in the extra `train`, where candidates are made, and deciding about
+a canary needs none of it. Resampling by plain numpy would take as long.
 """
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 
@@ -26,11 +28,7 @@ def resampled_sums(values: Floats, *, seed: int, resamples: int = RESAMPLES) -> 
     """
     if len(values) < 2 or not np.any(values):
         return np.full(resamples, float(values.sum()))
-    try:
-        from scipy.stats import bootstrap
-    except ImportError as error:
-        raise GateError(NEEDS_TRAIN, field="packages") from error
-    found = bootstrap(
+    found = _scipy_stats().bootstrap(
         (np.sort(values),),
         np.sum,
         n_resamples=resamples,
@@ -41,6 +39,20 @@ def resampled_sums(values: Floats, *, seed: int, resamples: int = RESAMPLES) -> 
     return np.asarray(found.bootstrap_distribution, dtype=np.float64)
 
 
+def least_rate(events: float) -> float:
+    """How many are to be expected at least where so many were counted: Poisson, 95 % confidence on this side."""
+    return float(_scipy_stats().chi2.ppf(LEVEL, 2 * events)) / 2
+
+
 def lower_bound(resampled: Floats) -> float:
     """What the true value is above of, with 95 % confidence on this side (percentile method)."""
     return float(np.quantile(resampled, LEVEL))
+
+
+def _scipy_stats() -> ModuleType:
+    try:
+        import scipy.stats
+    except ImportError as error:
+        raise GateError(NEEDS_TRAIN, field="packages") from error
+    stats: ModuleType = scipy.stats
+    return stats

@@ -51,18 +51,15 @@ class Canary:
     def after(self, scores: Iterable[int], rules: CanaryRules = RULES) -> Canary:
         """After more sessions, scored by `session_score`. Once decided, it counts no more. Raises GateError."""
         state = self
+        if state.verdict != "undecided":
+            return state
         for score in scores:
-            if state.verdict != "undecided":
-                return state
             if score not in (-1, 0, 1):
                 raise GateError(f"a session has the score {score}: it is -1, 0 or 1", field="scores")
-            state = replace(
-                state,
-                sessions=state.sessions + 1,
-                won=state.won + (score > 0),
-                lost=state.lost + (score < 0),
-            )
-            state = replace(state, verdict=_decided(state, rules))
+            state = Canary(state.sessions + 1, state.won + (score > 0), state.lost + (score < 0))
+            verdict = _decided(state, rules)
+            if verdict != "undecided":
+                return replace(state, verdict=verdict)
         return state
 
     @property

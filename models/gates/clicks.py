@@ -2,8 +2,8 @@
 
 Each shown document has an estimate of its worth that position does not distort: click / p, less what noise brings
 (Joachims, Swaminathan and Schnabel, WSDM 2017, with a correction for noise). A candidate that moves worth up gains.
-Estimates by the incumbent's own clicks alone (SNIPS, click likelihood) are no gate: in simulations they refused
-every good candidate, for what the incumbent never showed has no clicks.
+Estimates by the incumbent's own clicks alone are no gate: in simulations SNIPS refused every good candidate and
+click likelihood most of them, for what the incumbent never showed has no clicks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.gates.bootstrap import RESAMPLES, lower_bound, resampled_sums
+from models.gates.bootstrap import RESAMPLES, least_rate, lower_bound, resampled_sums
 from models.gates.decision import Check, Decision, Outcome
 from models.gates.ranks import Floats, check_lengths, checked_ranks, checked_within, discounts
 from streams.errors import GateError
 
 LOWEST = 0.2
-"""Share of the shown documents that are taken for noise: those that the incumbent scores lowest."""
+"""Share of the shown documents that are taken for noise at most: those that the incumbent scores lowest."""
+_ENOUGH = 30
+"""Clicks that tell the rate to a fifth."""
 _LEAST_P = 1e-6
 
 
@@ -104,31 +106,40 @@ class HeldOutClicks:
 
 @dataclass(frozen=True)
 class NoiseRate:
-    """How often what is looked at is clicked for no reason. Made of so many clicks and expected looks."""
+    """How often what is looked at is clicked for no reason. rate: the lower end of what the clicks allow (5 %), to
+    judge by; estimate: clicks / looks, the sum of the probabilities that they were looked at."""
 
     rate: float
+    estimate: float
     clicks: float
     looks: float
 
 
-def estimate_noise(
-    clicked: ArrayLike, examination: ArrayLike, score: ArrayLike, *, lowest: float = LOWEST
-) -> NoiseRate:
-    """Clicks for each look at what the incumbent scores lowest: (n,) shown documents at positions made by chance.
+def estimate_noise(clicked: ArrayLike, examination: ArrayLike, score: ArrayLike) -> NoiseRate:
+    """From what the incumbent scores lowest: (n,) shown documents at positions that chance decided.
 
-    score: of the incumbent, comparable between queries. The estimate is never raised or rounded: with too high a
-    rate every demotion earns credit, and a memory of shuffled labels passes; with too low a one good candidates are
-    refused. Nothing looked at gives a rate of 0. Raises GateError.
+    score: of the incumbent, comparable between queries. As many of the lowest are taken as bring 30 clicks, and a
+    fifth at most: among them are some that people want, fewer the lower. Never rounded up: with too high a rate
+    every demotion earns credit, and a memory of shuffled labels passes; with too low a one good candidates are
+    refused. Without clicks the rate is 0. Raises GateError.
     """
     clicks = checked_within("clicked", clicked, 0, 1)
     p = checked_within("examination", examination, _LEAST_P, 1)
     scores = checked_within("score", score, -np.inf, np.inf)
     check_lengths(clicked=clicks, examination=p, score=scores)
-    if not len(scores):
-        return NoiseRate(0.0, 0.0, 0.0)
-    low = scores <= np.quantile(scores, lowest)
+    low = _lowest(clicks, scores)
     found, looks = float(clicks[low].sum()), float(p[low].sum())
-    return NoiseRate(found / looks, found, looks)
+    if not found:
+        return NoiseRate(0.0, 0.0, found, looks)
+    return NoiseRate(least_rate(found) / looks, found / looks, found, looks)
+
+
+def _lowest(clicks: Floats, scores: Floats) -> NDArray[np.bool_]:
+    if not clicks.any():
+        return np.ones(len(clicks), dtype=np.bool_)
+    of_clicks = np.sort(scores[clicks == 1])
+    with_enough = of_clicks[min(_ENOUGH, len(of_clicks)) - 1]
+    return np.asarray(scores <= min(with_enough, np.quantile(scores, LOWEST)))
 
 
 def judge_clicks(

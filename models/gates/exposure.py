@@ -21,8 +21,8 @@ _HEAD = 0.1
 class TopLists:
     """The first hits of both models for each of q queries of the log.
 
-    incumbent, candidate: numbers of documents (q, up to 10) from 0, `NOTHING` where there is no hit. asked: how
-    often each query was asked. Raises GateError when arrays do not fit.
+    incumbent, candidate: numbers of documents (q, up to 10), any from 0, `NOTHING` where there is no hit. asked:
+    how often each query was asked. Raises GateError when arrays do not fit.
     """
 
     incumbent: ArrayLike
@@ -45,13 +45,25 @@ class TopLists:
         return checked_within("asked", self.asked, 0, np.finfo(np.float64).max)
 
     @cached_property
+    def documents(self) -> NDArray[np.int64]:
+        """Numbers (d,) of the documents that either shows, ascending."""
+        return np.setdiff1d(np.concatenate([self.before.ravel(), self.after.ravel()]), [NOTHING])
+
+    @cached_property
     def shares(self) -> tuple[Floats, Floats]:
-        """Share of the lists that each document stands in, by number of the document; before and after."""
-        length = int(max(self.before.max(initial=NOTHING), self.after.max(initial=NOTHING))) + 1
+        """Share of the lists that each of `documents` stands in, (d,); before and after."""
         whole = max(float(self.times.sum()), 1.0)
-        return _counted(self.before, self.times, length) / whole, _counted(
-            self.after, self.times, length
-        ) / whole
+        before, after = (self._counted(lists) / whole for lists in (self.before, self.after))
+        return before, after
+
+    def _counted(self, lists: NDArray[np.int64]) -> Floats:
+        """How many lists hold each document; one counts once in a list."""
+        ordered = np.sort(lists, axis=1)
+        kept = ordered != NOTHING
+        kept[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        places = np.searchsorted(self.documents, ordered[kept])
+        weights = np.broadcast_to(self.times[:, None], ordered.shape)[kept]
+        return np.bincount(places, weights, minlength=len(self.documents)).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ def judge_exposure(lists: TopLists, *, rise: float = 0.07) -> Decision:
     sentence = (
         f"No document comes up much more often: the largest rise is {check.value:.1%} of the lists."
         if check.holds
-        else f"Document {most} would be in {after[most]:.1%} of the lists, now in {before[most]:.1%}."
+        else f"Document {lists.documents[most]} would be in {after[most]:.1%} of lists, now in {before[most]:.1%}."
     )
     return Decision("exposure", "pass" if check.holds else "refuse", sentence, [check], counts)
 
@@ -105,16 +117,6 @@ def gini(values: Floats) -> float:
     return float(
         2 * (np.arange(1, count + 1) * np.sort(values)).sum() / (count * whole) - (count + 1) / count
     )
-
-
-def _counted(lists: NDArray[np.int64], times: Floats, length: int) -> Floats:
-    """How many lists (length,) hold each document; a document counts once in a list."""
-    ordered = np.sort(lists, axis=1)
-    first = np.ones(ordered.shape, dtype=np.bool_)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    kept = first & (ordered != NOTHING)
-    weights = np.broadcast_to(times[:, None], ordered.shape)
-    return np.bincount(ordered[kept], weights[kept], minlength=length).astype(np.float64)
 
 
 def _checked_lists(name: str, lists: ArrayLike) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ class Plot:
 
 def draw(evidence: Evidence, judgement: Judgement) -> list[Plot]:
     """All plots of a judgement. Raises ImportError when matplotlib is not installed."""
-    return [_by_query(evidence), _exposure(evidence), *_distributions(judgement)]
+    return [_by_query(evidence), _exposure(evidence, judgement.exposure), *_distributions(judgement)]
 
 
 def _by_query(evidence: Evidence) -> Plot:
@@ -46,11 +46,14 @@ def _by_query(evidence: Evidence) -> Plot:
     return Plot("Change by query", about, _png(figure))
 
 
-def _exposure(evidence: Evidence) -> Plot:
+def _exposure(evidence: Evidence, decision: Decision) -> Plot:
     figure, axes = _figure()
     before, after = evidence.lists.shares
     most = max(float(before.max(initial=0)), float(after.max(initial=0)), 0.01) * 100
     axes.plot([0, most], [0, most], color=_BEFORE, linewidth=0.8, label="as before")
+    for check in decision.checks:
+        risen = 100 * check.limit
+        axes.plot([0, most], [risen, most + risen], color=_BAD, linestyle="--", linewidth=0.8, label="limit")
     axes.scatter(before * 100, after * 100, s=9, color=_AFTER, alpha=0.5, linewidths=0)
     axes.set_xlabel("% of lists now")
     axes.set_ylabel("% of lists with the candidate")

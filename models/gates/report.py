@@ -168,7 +168,7 @@ def _metrics(report: Report) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _spread(report: Report) -> str:

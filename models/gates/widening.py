@@ -30,41 +30,48 @@ class Arm:
 
 @dataclass(frozen=True)
 class WideningRules:
-    """What a step asks for. Shares: of answers, above the incumbent's."""
+    """What a step asks for. failed, slow: shares of answers above the incumbent's that are borne."""
 
     sessions: int = 1_000
-    """Of each arm, before a step is over."""
-    z: float = -2.0
-    """Of the share of sessions with a click: must be above it."""
+    """Of each arm, after which a step is over."""
     failed: float = 0.01
     slow: float = 0.02
-    surely: float = 2.0
-    """A share that is above its bound counts from so many standard errors above the incumbent's on."""
+    z: float = 2.0
+    """A harm of so many standard errors rolls back at the end of a step..."""
+    early: float = 3.5
+    """...and of so many at any time before: whoever looks often meets two by chance."""
 
 
 def judge_step(candidate: Arm, incumbent: Arm, rules: WideningRules | None = None) -> WideningVerdict:
-    """Whether the next step may follow. A clear harm rolls back at once, however few sessions there are."""
+    """Whether the next step may follow: sessions with a click, failed and slow answers of two arms are compared."""
     rules = rules or WideningRules()
-    for name in ("failed", "slow"):
-        ours, theirs = getattr(candidate, name), getattr(incumbent, name)
-        excess = _share(ours, candidate.answers) - _share(theirs, incumbent.answers)
-        surely = z_of_shares(ours, candidate.answers, theirs, incumbent.answers) >= rules.surely
-        if excess > getattr(rules, name) and surely:
-            return "roll_back"
-    z = z_of_shares(candidate.clicked, candidate.sessions, incumbent.clicked, incumbent.sessions)
-    if z <= rules.z:
+    is_over = min(candidate.sessions, incumbent.sessions) >= rules.sessions
+    harms = [
+        z_of_shares(incumbent.clicked, incumbent.sessions, candidate.clicked, candidate.sessions),
+        _excess(candidate.failed, candidate.answers, incumbent.failed, incumbent.answers, rules.failed),
+        _excess(candidate.slow, candidate.answers, incumbent.slow, incumbent.answers, rules.slow),
+    ]
+    if max(harms) >= (rules.z if is_over else rules.early):
         return "roll_back"
-    return "widen" if min(candidate.sessions, incumbent.sessions) >= rules.sessions else "undecided"
+    return "widen" if is_over else "undecided"
+
+
+def _excess(part: int, whole: int, known: int, of_known: int, borne: float) -> float:
+    """By how many standard errors a share is above the incumbent's; 0 where that is borne."""
+    if not whole or not of_known or part / whole - known / of_known <= borne:
+        return 0.0
+    return z_of_shares(part, whole, known, of_known)
 
 
 def z_of_shares(first: int, of_first: int, second: int, of_second: int) -> float:
-    """Difference of two shares in standard errors, pooled (two-proportion z-test); 0 where it cannot be told."""
+    """Difference of two shares in standard errors (two-proportion z-test, pooled); 0 where it cannot be told.
+
+    With Yates' correction: one failure among few answers would be many standard errors without it.
+    """
     if not of_first or not of_second:
         return 0.0
     pooled = (first + second) / (of_first + of_second)
     error = math.sqrt(pooled * (1 - pooled) * (1 / of_first + 1 / of_second))
-    return (first / of_first - second / of_second) / error if error else 0.0
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+    difference = first / of_first - second / of_second
+    corrected = max(0.0, abs(difference) - (1 / of_first + 1 / of_second) / 2)
+    return math.copysign(corrected / error, difference) if error else 0.0

@@ -58,15 +58,22 @@ def test_the_fast_count_is_the_plain_one():
             for document in set(row) - {NOTHING}:
                 plain[document] += times
         whole = lists.times.sum()
-        assert {n: share for n, share in enumerate(found.tolist()) if share} == pytest.approx(
+        by_number = zip(lists.documents.tolist(), found.tolist(), strict=True)
+        assert {number: share for number, share in by_number if share} == pytest.approx(
             {document: times / whole for document, times in plain.items()}
         )
 
 
 def test_a_document_twice_in_a_list_counts_once_and_short_lists_are_filled_up():
     lists = TopLists([[4, 4, NOTHING]], [[NOTHING, NOTHING, NOTHING]], [3])
-    assert lists.shares[0].tolist() == [0, 0, 0, 0, 1]
-    assert lists.shares[1].tolist() == [0, 0, 0, 0, 0]
+    assert lists.documents.tolist() == [4]
+    assert [shares.tolist() for shares in lists.shares] == [[1], [0]]
+
+
+def test_documents_may_have_any_numbers():
+    decision = judge_exposure(TopLists([[2**62, 7]], [[7, 2**61]], [1]))
+    assert decision.outcome == "refuse"
+    assert str(2**61) in decision.sentence
 
 
 @pytest.mark.parametrize("asked", [[], [0, 0]])
