@@ -55,6 +55,7 @@ class Impressions:
             bundle=result.bundle,
             mode=result.mode,
             unsure=result.unsure,
+            low_confidence=result.low_confidence,
             epoch=result.epoch,
             fresh_to=result.fresh_to,
             fresh_until=result.fresh_until,

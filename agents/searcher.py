@@ -363,6 +363,7 @@ class Searcher:
             model_version=self._encoding.description.stamp,
             bundle=found.bundle,
             unsure=found.unsure,
+            low_confidence=found.low_confidence or None,
             epoch=found.epoch,
             codebook_offset=seen.codebooks.offset,
             memory_offset=seen.memory_offset,

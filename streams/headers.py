@@ -29,6 +29,7 @@ TYPES: Mapping[str, str] = {
     "impressions": "trieflow.query.shown.v1",
     "feedback": "trieflow.feedback.given.v1",
     "click-memory": "trieflow.click-memory.changed.v1",
+    "bad-cases": "trieflow.bad-case.noted.v1",
 }
 """The CloudEvents type of each topic; implied when a plain producer sends no headers."""
 DELETED = "trieflow.document.deleted.v1"
@@ -80,6 +81,11 @@ class IncomingHeaders:
 def derived_id(*, topic: str, partition: int, offset: int, operation: str) -> str:
     """The deterministic id (UUIDv5) of an event derived from an input: equal when it is made twice."""
     return str(uuid.uuid5(NAMESPACE, f"{topic}/{partition}/{offset}/{operation}"))
+
+
+def subject_id(kind: str, subject: str) -> str:
+    """The id (UUIDv5) of an event that says all there is about a subject: equal each time that it is told."""
+    return str(uuid.uuid5(NAMESPACE, f"{kind}/{subject}"))
 
 
 def cloud_event(

@@ -58,6 +58,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _timed("results", p, keep.queries_h),
         _timed("impressions", p, keep.impressions_h),
         _timed("feedback", p, keep.impressions_h),
+        _timed("bad-cases", p, keep.bad_cases_h),
     ]
     specs += [
         _timed(name + DLQ, 1, keep.dead_letters_h, limit=DEAD_LETTER_LIMIT)

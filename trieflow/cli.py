@@ -15,7 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from streams.errors import SettingsError, TrieflowError
-from trieflow.commands import documents, epochs, ids, operating, replaying, running, searching, trying
+from trieflow.commands import (
+    documents,
+    epochs,
+    ids,
+    operating,
+    replaying,
+    reporting,
+    running,
+    searching,
+    trying,
+)
 from trieflow.session import Session
 
 _HELP = """A search engine whose only interface is events on Kafka.
@@ -101,7 +111,7 @@ def _globals_first(args: list[str], names: set[str]) -> list[str]:
     return first + rest
 
 
-for part in (running, documents, searching, ids, replaying, operating, epochs, trying):
+for part in (running, documents, searching, ids, replaying, reporting, operating, epochs, trying):
     part.register(app)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from state.clicks.bad_cases import BadCases
 from state.clicks.examination import examination, fit_exponent
 from state.clicks.rows import Act, ImpressionRow, Remembered, Shown, person_of, query_key
 from state.columns import Columns, Mutations, Overlay
@@ -24,7 +25,7 @@ from streams.events.click_memory import QUERY_PREFIX, WORD_PREFIX, MemorySummary
 from streams.events.impressions import Feedback, Impression
 from streams.settings import LearningSettings
 
-ColumnName = Literal["meta", "impressions", "order", "early", "memory", "caps"]
+ColumnName = Literal["meta", "impressions", "order", "early", "memory", "caps", "cases"]
 Outcome = Literal["counted", "noted", "waiting", "repeated", "not_shown", "late", "capped", "expired"]
 """What became of an event. `noted`: kept, but no click. The last four are refusals."""
 
@@ -85,6 +86,7 @@ class Ledger:
         self._columns = columns
         self._settings = settings
         self._rows = Overlay(columns)
+        self.bad_cases = BadCases(self._rows)
         self._memory: dict[str, Remembered | None] = {}
         self._impressions: dict[str, ImpressionRow] = {}
         value = columns.get("meta", _STATE)
@@ -121,6 +123,7 @@ class Ledger:
         if self.state.since is not None and row.at >= self.state.since:
             self._impressions[query_id] = self._expect(row)
         self._count("noted")
+        self.bad_cases.shown(query_id, impression, query=row.query)
         self._take_early(query_id)
         self._take_links(query_id)
         return "noted"
@@ -176,6 +179,7 @@ class Ledger:
         self._impressions[query_id] = row
         if act.action not in POSITIVE or act.document_id in row.clicked:
             return "noted"
+        self.bad_cases.clicked(query_id, act.document_id)
         if not self._within_cap(row.person, act.document_id):
             return "capped"
         self._credit(query_id, row, act.document_id, position)
@@ -307,6 +311,7 @@ class Ledger:
             key = _cap_key(row.person, document_id)
             left = int(self._rows.get("caps", key) or 0) - 1
             self._rows.put("caps", key, b"%d" % left if left > 0 else None)
+        self.bad_cases.forget(query_id.decode())
         self._impressions.pop(query_id.decode())
         self._rows.put("impressions", query_id, None)
 

@@ -81,6 +81,8 @@ class Impression(Event):
     """The path that was taken."""
     unsure: Unsure | None = None
     """As in the result."""
+    low_confidence: bool | None = None
+    """As in the result."""
     arm: str = "active"
     """Which model of a rollout answered."""
     epoch: int

@@ -81,6 +81,7 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
         "What clicks taught, by query and by word.",
         ("rememberedClicks", "memorySummary", "clickMemoryDeletion"),
     ),
+    "bad-cases": ("What went wrong, for operators.", ("badCase",)),
     "assignments": ("The index log.", ("assignment", "assignmentDeletion", "epochComplete")),
     "codebooks": (
         "The trees of meanings, and which one serves.",
@@ -182,6 +183,7 @@ _OPERATIONS: Json = {
     "takeFeedback": _operation("receive", "feedback", "Learn from what people did."),
     "takeImpression": _operation("receive", "impressions", "Learn from what they were shown."),
     "tellClickMemory": _operation("send", "click-memory", "Tell searchers what clicks taught."),
+    "noteBadCase": _operation("send", "bad-cases", "Tell operators what went wrong."),
     "moveDocument": _operation("receive", "moves", "Give a document an id in another leaf."),
     "sendReceipt": _operation("send", "receipts", "Tell what became of a record, one for each."),
     "sendResult": _operation("send", "results", "Answer a query that names no other topic."),

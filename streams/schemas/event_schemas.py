@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from streams.events.assignments import Assignment, EpochComplete
+from streams.events.bad_cases import BadCase
 from streams.events.base import Event
 from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
@@ -52,6 +53,7 @@ EVENT_FILES = (
     EventFile("feedback", Feedback, READ),
     EventFile("remembered-clicks", RememberedClicks, WRITTEN),
     EventFile("memory-summary", MemorySummary, WRITTEN),
+    EventFile("bad-case", BadCase, WRITTEN),
 )
 CLOUD_EVENT = "cloud-event"
 _DATA_OF = {
