@@ -59,6 +59,7 @@ class Impressions:
             epoch=result.epoch,
             fresh_to=result.fresh_to,
             fresh_until=result.fresh_until,
+            behind=result.behind,
             codebook_offset=result.codebook_offset,
             memory_offset=-1 if result.memory_offset is None else result.memory_offset,
             at=datetime.now(UTC),

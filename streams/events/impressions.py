@@ -91,6 +91,8 @@ class Impression(Event):
     """How far `assignments` was read before the search."""
     fresh_until: list[LogPosition] | None = None
     """As in the result."""
+    behind: dict[str, int] | None = None
+    """As in the result."""
     codebook_offset: int = -1
     """How far `codebooks` was read, inclusive; -1: nothing."""
     memory_offset: int = -1
