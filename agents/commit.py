@@ -15,6 +15,7 @@ from agents.codebook_log import Codebooks
 from agents.encoding import EncodingService
 from agents.fetching import Fetcher
 from agents.item import Item, decode_item
+from agents.mismatches import Mismatches
 from agents.outcomes import Outcomes
 from agents.partition_log import Outputs, PartitionLog
 from agents.placement import Placement
@@ -54,7 +55,7 @@ class Commit:
     2. Drop what is at or below the applied source offset: it is in the log, receipts and all.
     3. Fetch content and encode.
     4. Decide each event against the shard and this batch, and allocate ids.
-    5. One fenced Kafka transaction: log entries, receipts, dead letters.
+    5. One fenced Kafka transaction: log entries, receipts, dead letters, bad cases.
     6. One RocksDB write batch: rows, counters, log position, applied source offset.
     7. (the runtime) Ack.
 
@@ -70,6 +71,7 @@ class Commit:
         self._shard = shard
         self._log = partition_log
         self._placement = placement
+        self._mismatches = Mismatches(shard)
 
     def __call__(self, records: Sequence[Record], codebooks: Codebooks) -> None:
         started = time.perf_counter()
@@ -203,6 +205,7 @@ class Commit:
             tombstone=tombstone,
         )
         outcomes.deleted(item, entry, current)
+        outcomes.bad_case(self._mismatches.withdrawn(item.document_id))
         return entry
 
     def _indexed(
@@ -228,6 +231,11 @@ class Commit:
             outcomes.rejected(item)
             return None
         outcomes.assigned(item, entry, updated=known)
+        title = item.content.document.title
+        case = self._mismatches.look_at(item.document_id, title, item.prepared_vectors)
+        if case is None and known:
+            case = self._mismatches.withdrawn(item.document_id)
+        outcomes.bad_case(case)
         return entry
 
     def _assignment(self, item: Item, current: StoredIds | None, codebooks: Codebooks) -> LogEntry:

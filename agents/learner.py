@@ -6,7 +6,8 @@ batch are those of the indexer:
 1. Decode; what is bad becomes a dead letter.
 2. Drop what is at or below the applied offset of its partition.
 3. Join and count (`state/clicks/ledger.py`), take back what is to be forgotten (`state/clicks/forgetting.py`).
-4. One fenced Kafka transaction: the full state of each key of `click-memory` that changed, receipts, dead letters.
+4. One fenced Kafka transaction: the full state of each key of `click-memory` that changed, receipts, bad cases,
+   requests for trainings, dead letters.
 5. One RocksDB write batch: impressions, counts, applied offsets.
 6. (the runtime) Ack.
 
@@ -209,7 +210,7 @@ class Learner:
             outgoing += self._training_requests(shard, ledger, partition, applied)
             if __debug__:
                 crash_points.reached("3-4")
-            self._writer.write([*outgoing, *self._memory_records(ledger)])  # 4
+            self._writer.write([*outgoing, *self._memory_records(ledger), *self._bad_cases(ledger)])  # 4
             if __debug__:
                 crash_points.reached("4-5")
             shard.write(ledger, applied={(self._name(r), r.partition): r.offset for r in new})  # 5
@@ -338,6 +339,19 @@ class Learner:
         if summary is not None:
             records.append(Outgoing(topic, SUMMARY_KEY.encode(), summary.to_json(), headers, 0))
         return records
+
+    def _bad_cases(self, ledger: Ledger) -> list[Outgoing]:
+        """What the batch tells of queries that went wrong; told twice, it has the same id."""
+        topic = self.settings.topic("bad-cases")
+        return [
+            Outgoing(
+                topic,
+                (case.query_id or "").encode(),
+                case.to_json(),
+                cloud_event(event_type=TYPES["bad-cases"], source=SOURCE, event_id=event_id),
+            )
+            for event_id, case in ledger.bad_cases.told.items()
+        ]
 
     def _name(self, record: Record) -> str:
         return record.topic.removeprefix(self.settings.prefix)

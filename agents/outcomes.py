@@ -11,6 +11,7 @@ from agents.sensors import Sensor
 from state.rows import StoredIds
 from streams.dead_letters import dead_letter
 from streams.errors import DataError
+from streams.events.bad_cases import BadCase
 from streams.events.base import ErrorDetail
 from streams.events.documents import Receipt, ReceiptStatus
 from streams.topics import DLQ
@@ -57,6 +58,11 @@ class Outcomes:
         self._sensor.dead_letter(item.topic, error.code)
         if item.move is None and item.topic == "documents":
             self._receipt(item, "rejected", error=error)
+
+    def bad_case(self, case: BadCase | None) -> None:
+        """What an operator should look at, if anything."""
+        if case is not None:
+            self.outputs.bad_cases.append(case)
 
     def _id_of(self, current: StoredIds) -> str | None:
         return next((i.semantic_id for i in epoch_ids(current.ids) if i.epoch == self._epoch), None)

@@ -1,4 +1,4 @@
-"""The fenced writer of one partition: log entries, receipts and dead letters in one Kafka transaction (step 5)."""
+"""The fenced writer of one partition: log entries and all that goes with them in one Kafka transaction (step 5)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from agents import crash_points
 from agents.assignment_log import SOURCE, LogEntry
 from agents.fenced_writer import call, produce, refused
 from streams.clients import transactional_producer
+from streams.events.bad_cases import BadCase
 from streams.events.base import LogPosition
 from streams.events.documents import Receipt
-from streams.headers import TYPES, Headers, cloud_event
+from streams.headers import TYPES, Headers, cloud_event, subject_id
 from streams.settings import Settings
 
 
@@ -44,9 +45,10 @@ class Outputs:
     entries: list[LogEntry] = field(default_factory=list)
     receipts: list[PendingReceipt] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    bad_cases: list[BadCase] = field(default_factory=list)
 
     def is_empty(self) -> bool:
-        return not (self.entries or self.receipts or self.dead_letters)
+        return not (self.entries or self.receipts or self.dead_letters or self.bad_cases)
 
 
 class PartitionLog:
@@ -76,6 +78,7 @@ class PartitionLog:
         self._write_receipts(outputs.receipts, offsets, log_end)
         for letter in outputs.dead_letters:
             self._produce(letter.topic, key=letter.key, value=letter.value, headers=letter.headers)
+        self._write_bad_cases(outputs.bad_cases)
         call(lambda: self._producer.commit_transaction(self._timeout_s))
         return offsets
 
@@ -122,6 +125,15 @@ class PartitionLog:
                 extra=pending.passed_on,
             )
             self._produce(topic, key=receipt.document_id.encode(), value=receipt.to_json(), headers=headers)
+
+    def _write_bad_cases(self, cases: Sequence[BadCase]) -> None:
+        for case in cases:
+            document_id = str(case.document_id)
+            headers = cloud_event(
+                event_type=TYPES["bad-cases"], source=SOURCE, event_id=subject_id(case.kind, document_id)
+            )
+            topic = self._settings.topic("bad-cases")
+            self._produce(topic, key=document_id.encode(), value=case.to_json(), headers=headers)
 
     def _produce(self, topic: str, **message: object) -> None:
         # Log entries and receipts go to the partition that owns them, whatever their key hashes to.

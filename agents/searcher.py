@@ -392,6 +392,7 @@ class Searcher:
             models=answered.models,
             bundle=found.bundle,
             unsure=found.unsure,
+            low_confidence=found.low_confidence or None,
             epoch=found.epoch,
             codebook_offset=seen.codebooks.offset,
             memory_offset=seen.memory_offset,

@@ -30,7 +30,7 @@ from state.live_index import LiveIndex, in_numbers
 from state.shard import Shard
 from state.vector_rows import ScoringPart, ScoringQuery
 from streams.errors import DataError
-from streams.events.queries import Query, Unsure
+from streams.events.queries import Hit, Query, Unsure
 from streams.settings import SearchSettings, Settings
 
 THREADS_BESIDE = 8
@@ -72,6 +72,7 @@ class Searching:
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
         self._confidence = Confidence(self._settings.unsure_share)
+        self._best_scores = Confidence(self._settings.low_confidence_share)
 
     def use(self, serving: Serving | None) -> None:
         """Score with this decoder from the next query on; None: geometry alone."""
@@ -118,7 +119,8 @@ class Searching:
             stages.done("resolve")
             hits = self._showing.hits(asked, path, found, lexical, weights, remembered)
         stages.done("fuse")
-        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown, bundle, unsure)
+        is_low = unsure == "graph" or (told is None and self._scores_low(asked, hits))
+        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown, bundle, unsure, is_low)
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
@@ -340,6 +342,11 @@ class Searching:
             unsure = "graph" if is_still_low or unsure == "graph" else "leaves"
         near = self._near(asked, allowed) if unsure == "graph" else None
         return np.unique(np.concatenate(slots if near is None else [*slots, near])), unsure
+
+    def _scores_low(self, asked: Asked, hits: Sequence[Hit]) -> bool:
+        """Whether the best hit scores like those of the worst recent queries of this kind."""
+        kind = (asked.query.mode, frozenset(vector.kind for vector in asked.vectors), asked.allowed is None)
+        return bool(hits) and asked.query.learn and self._best_scores.is_low(hits[0].score, kind=kind)
 
     def _margin(self, alternative: Alternative, opened: Sequence[Generated]) -> float:
         """By how much the worst of the best hits is nearer to the query than the best leaf that is not opened."""

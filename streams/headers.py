@@ -33,6 +33,7 @@ TYPES: Mapping[str, str] = {
     "user-salts": "trieflow.user-salt.made.v1",
     "forget": "trieflow.forget.asked.v1",
     "forgotten": "trieflow.forget.done.v1",
+    "bad-cases": "trieflow.bad-case.noted.v1",
 }
 """The CloudEvents type of each topic; implied when a plain producer sends no headers."""
 DELETED = "trieflow.document.deleted.v1"
@@ -84,6 +85,11 @@ class IncomingHeaders:
 def derived_id(*, topic: str, partition: int, offset: int, operation: str) -> str:
     """The deterministic id (UUIDv5) of an event derived from an input: equal when it is made twice."""
     return str(uuid.uuid5(NAMESPACE, f"{topic}/{partition}/{offset}/{operation}"))
+
+
+def subject_id(kind: str, subject: str) -> str:
+    """The id (UUIDv5) of an event that says all there is about a subject: equal each time that it is told."""
+    return str(uuid.uuid5(NAMESPACE, f"{kind}/{subject}"))
 
 
 def cloud_event(

@@ -117,6 +117,12 @@ class SearchSettings(Section):
         description="queries by the tree alone whose leaves look worst: twice the leaves, then the graph",
     )
     shortlist: int = Field(default=200, ge=1, description="picture queries rerank so many by raw features")
+    low_confidence_share: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="queries whose best hit scores worst beside recent ones of their kind: bad cases",
+    )
 
 
 class LearningSettings(Section):
@@ -218,6 +224,7 @@ class RetentionSettings(Section):
     queries_h: float = Field(default=1.0, gt=0)
     impressions_h: float = Field(default=720.0, gt=0)
     training_h: float = Field(default=168.0, gt=0)
+    bad_cases_h: float = Field(default=720.0, gt=0)
     dead_letters_h: float = Field(default=336.0, gt=0)
 
     @property

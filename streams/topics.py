@@ -62,6 +62,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _compacted("user-salts", 1, settings),
         _timed("forget", p, keep.forget_h),
         _timed("forgotten", p, keep.forget_h),
+        _timed("bad-cases", p, keep.bad_cases_h),
     ]
     specs += [
         _timed(name + DLQ, 1, keep.dead_letters_h, limit=DEAD_LETTER_LIMIT)

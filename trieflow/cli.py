@@ -22,6 +22,7 @@ from trieflow.commands import (
     models,
     operating,
     replaying,
+    reporting,
     running,
     searching,
     trying,
@@ -111,7 +112,7 @@ def _globals_first(args: list[str], names: set[str]) -> list[str]:
     return first + rest
 
 
-for part in (running, documents, searching, ids, replaying, operating, epochs, models, trying):
+for part in (running, documents, searching, ids, replaying, reporting, operating, epochs, models, trying):
     part.register(app)
 
 

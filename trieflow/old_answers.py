@@ -5,9 +5,9 @@ The impression says most and is kept longest. A probe has none: then the result 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
@@ -68,6 +68,7 @@ class OldAnswer:
     bundle: str | None
     unsure: Unsure | None
     at_ms: int
+    behind: Mapping[str, int] = field(default_factory=dict)
     query_vector: StampedVector | None = None
     unknown_words: Sequence[str] | None = None
     random_pairs: Sequence[int] = ()
@@ -92,6 +93,7 @@ class OldAnswer:
             bundle=impression.bundle,
             unsure=impression.unsure,
             at_ms=int(impression.at.timestamp() * 1_000),
+            behind=impression.behind or {},
             query_vector=impression.query_vector,
             unknown_words=impression.unknown_words,
             random_pairs=impression.random_pairs,
@@ -121,6 +123,7 @@ class OldAnswer:
             unsure=result.unsure,
             at_ms=at_ms,
             adapters=_adapters(result.models or ()),
+            behind=result.behind or {},
         )
 
 

@@ -117,6 +117,9 @@ class _Replay:
         if not agrees:
             notes += [f"at most {count} {what} may have been otherwise" for what, count in unknown.items()]
             notes += self._approximate(found)
+            notes += [
+                f"the {path} path was {count} documents behind" for path, count in answer.behind.items()
+            ]
         lost = any(hit.reason for hit in hits)
         return ReplayedAnswer(
             query_id=answer.query_id,

@@ -103,6 +103,7 @@ class Ledger(LedgerRows):
             self.impressions[query_id] = self._expect(row)
         self.trial.shown(row, impression.took_ms)
         self._count("noted")
+        self.bad_cases.shown(query_id, impression, query=row.query)
         self._take_early(query_id)
         self._take_links(query_id)
         return "noted"
@@ -157,6 +158,7 @@ class Ledger(LedgerRows):
         self.impressions[query_id] = row
         if act.action not in POSITIVE or act.document_id in row.clicked:
             return "noted"
+        self.bad_cases.clicked(query_id, act.document_id)
         if not self._within_cap(row.person, act.document_id):
             return "capped"
         self._credit(query_id, row, act.document_id, position)

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from state.clicks.bad_cases import BadCases
 from state.clicks.examination import fit_exponent
 from state.clicks.rows import ImpressionRow, Remembered
 from state.columns import Columns, Mutations, Overlay
@@ -18,7 +19,9 @@ from streams.events.click_memory import word_key
 from streams.events.impressions import Impression
 from streams.settings import LearningSettings
 
-ColumnName = Literal["meta", "impressions", "order", "early", "memory", "caps", "forgotten", "sessions"]
+ColumnName = Literal[
+    "meta", "impressions", "order", "early", "memory", "caps", "forgotten", "sessions", "cases"
+]
 
 LINK = b"\x00"
 """What waits for the query before begins so, and no query id does."""
@@ -74,6 +77,7 @@ class LedgerRows:
         self.settings = settings
         self.stamp = stamp
         self.rows = Overlay(columns)
+        self.bad_cases = BadCases(self.rows)
         self.memory: dict[str, Remembered | None] = {}
         self.impressions: dict[str, ImpressionRow] = {}
         self.emptied: set[str] = set()
@@ -125,6 +129,7 @@ class LedgerRows:
             key = cap_key(row.person, document_id)
             left = int(self.rows.get("caps", key) or 0) - 1
             self.rows.put("caps", key, b"%d" % left if left > 0 else None)
+        self.bad_cases.forget(query_id)
         self.impressions.pop(query_id, None)
         self.rows.put("impressions", query_id.encode(), None)
         self.rows.put("order", number_key(row.number), None)

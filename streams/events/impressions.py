@@ -83,6 +83,8 @@ class Impression(Event):
     """The path that was taken."""
     unsure: Unsure | None = None
     """As in the result."""
+    low_confidence: bool | None = None
+    """As in the result."""
     arm: Arm = "active"
     """Who answered in a rollout: what serves, its candidate, both interleaved, or what serves for a candidate that
     failed."""
@@ -93,6 +95,8 @@ class Impression(Event):
     fresh_to: list[LogPosition]
     """How far `assignments` was read before the search."""
     fresh_until: list[LogPosition] | None = None
+    """As in the result."""
+    behind: dict[str, int] | None = None
     """As in the result."""
     codebook_offset: int = -1
     """How far `codebooks` was read, inclusive; -1: nothing."""

@@ -224,6 +224,9 @@ class Result(Event):
     unsure: Unsure | None = None
     """Where the leaves that were opened looked wrong: `leaves`, twice as many were opened; `graph`, the graph was
     asked too."""
+    low_confidence: bool | None = None
+    """True where leaves looked wrong to the end, or the best hit scores worse than those of nearly all recent
+    queries of this kind; absent else."""
     epoch: int | None = None
     """The epoch of the codebooks that the semantic ids belong to."""
     codebook_offset: int | None = None

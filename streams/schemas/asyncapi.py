@@ -84,6 +84,7 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
     "user-salts": ("What links hashes to users, until it is destroyed.", ("userSalt", "userSaltDeletion")),
     "forget": ("What is to be forgotten.", ("forgetRequest",)),
     "forgotten": ("What was forgotten, for each request.", ("forgetReceipt",)),
+    "bad-cases": ("What went wrong, for operators.", ("badCase",)),
     "assignments": ("The index log.", ("assignment", "assignmentDeletion", "epochComplete")),
     "codebooks": (
         "The trees of meanings, and which one serves.",
@@ -199,6 +200,7 @@ _OPERATIONS: Json = {
         {"channel": _channel("forgotten"), "messages": _messages_of("forgotten")},
     ),
     "sendForgetReceipt": _operation("send", "forgotten", "Tell what was forgotten, for each request."),
+    "noteBadCase": _operation("send", "bad-cases", "Tell operators what went wrong."),
     "moveDocument": _operation("receive", "moves", "Give a document an id in another leaf."),
     "sendReceipt": _operation("send", "receipts", "Tell what became of a record, one for each."),
     "sendResult": _operation("send", "results", "Answer a query that names no other topic."),

@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from streams.events.assignments import Assignment, EpochComplete
+from streams.events.bad_cases import BadCase
 from streams.events.base import Event
 from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
@@ -61,6 +62,7 @@ EVENT_FILES = (
     EventFile("user-salt", UserSalt, WRITTEN),
     EventFile("forget-request", ForgetRequest, READ),
     EventFile("forget-receipt", ForgetReceipt, WRITTEN),
+    EventFile("bad-case", BadCase, WRITTEN),
 )
 CLOUD_EVENT = "cloud-event"
 _DATA_OF = {

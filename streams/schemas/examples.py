@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.events.assignments import Assignment, EpochComplete
+from streams.events.bad_cases import BadCase
 from streams.events.base import Event
 from streams.events.click_memory import MemorySummary, RememberedClicks
 from streams.events.codebooks import ActiveEpoch, CodebookEpoch, LeafState, Move, RollBack, TreePart
@@ -264,6 +265,29 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
     RememberedClicks: [
         {"vector": _VECTOR, "queries": 1, "documents": {"boot-1": [3.0, 4.5], "boot-2": [0.0, 1.5]}},
         {"queries": 2, "documents": {"boot-1": [1.5, 2.0]}},
+    ],
+    BadCase: [
+        {
+            "kind": "no_click_rephrased",
+            "at": "2026-01-31T12:00:01.250000Z",
+            "query_id": _QUERY_ID,
+            "query": "query/2c26b46b68ffc68ff99b453c1d304134",
+            "mode": "dense",
+            "shown": ["boot-1", "boot-2"],
+            "rephrased_by": "6f9a1c52-3f7e-4f0b-9a55-0f6f0c1d2e3b",
+            "clicked": ["sandal-7"],
+            "withdrawn": False,
+        },
+        {
+            "kind": "title_picture_mismatch",
+            "at": "2026-01-31T12:00:01Z",
+            "shown": [],
+            "clicked": [],
+            "document_id": "boot-1",
+            "title": "Red leather boots",
+            "agreement": -0.12,
+            "withdrawn": False,
+        },
     ],
     MemorySummary: [
         {"queries": 812, "centre": _VECTOR, "examination": [1.0, 0.5, 0.3333], "exponent": 1.0},

@@ -78,6 +78,12 @@ def messages() -> Json:
         "memorySummary": _written(
             "memory-summary", TYPES["click-memory"], "What holds for the whole memory.", "`summary`."
         ),
+        "badCase": _written(
+            "bad-case",
+            TYPES["bad-cases"],
+            "A query or a document that went wrong.",
+            "Query id or document id.",
+        ),
         "clickMemoryDeletion": _forgotten("The key is forgotten: a null value."),
         "userSalt": _written(
             "user-salt",

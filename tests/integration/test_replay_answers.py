@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -225,6 +227,30 @@ def test_another_encoder_is_named(system: System, early: dict[str, Result]) -> N
         replay_answer(other, early["words"].query_id, progress=quiet)
 
 
+def test_answers_that_were_given_while_documents_came_in_name_both_positions_or_agree(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    with System(broker.bootstrap, tmp_path, indexer__batch="4") as system:
+        for worker in [system.start(role) for role in ("indexer", "searcher")]:
+            worker.wait_ready()
+        publish(system, documents(40))
+        coming = Thread(target=publish, args=(system, documents(400, start=40)))
+        coming.start()
+        answers = []
+        while coming.is_alive() and len(answers) < 200:
+            answers.append(ask(system, "red boots", mode="dense", top_k=20))
+        coming.join()
+        still = [answer for answer in answers if answer.fresh_until is None]
+        moving = [answer for answer in answers if answer.fresh_until is not None]
+        fresh = {str(answer.fresh_to) for answer in answers}
+        assert len(fresh) > 3, "else nothing came in between"
+        for answer in still[:: max(1, len(still) // 6)]:
+            assert_agrees(system, answer, exact=True)
+        for answer in moving[:4]:
+            again = replayed(system, answer)
+            assert again.verdict == "agrees" or any("came in during" in note for note in again.notes)
+
+
 # -- trees, the graph, bundles -------------------------------------------------------------------------------
 
 
@@ -295,7 +321,7 @@ def offsets_of(system: System, name: str, key: str) -> list[int]:
     return [record.offset for record in system.records(name) if record.key == key.encode()]
 
 
-def test_a_hit_that_is_compacted_away_is_named_and_other_answers_agree(
+def test_what_is_compacted_away_or_past_retention_is_named_and_other_answers_agree(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     with System(broker.bootstrap, tmp_path) as system:
@@ -324,3 +350,14 @@ def test_a_hit_that_is_compacted_away_is_named_and_other_answers_agree(
         assert told.exit_code == 4
         assert "compacted away" in told.output
         assert_agrees(system, other, exact=True)
+        delete_up_to(system, "queries", other.query_id)
+        with pytest.raises(GoneError, match="`queries` does not hold"):
+            replayed(system, other)
+
+
+def delete_up_to(system: System, name: str, key: str) -> None:
+    """As retention does, of the partition of a key."""
+    (record,) = [record for record in system.records(name) if record.key == key.encode()]
+    place = TopicPartition(record.topic, record.partition, record.offset + 1)
+    for done in AdminClient(client_config(system.settings)).delete_records([place]).values():
+        done.result()

@@ -44,6 +44,7 @@ def test_what_is_the_latest_truth_is_compacted_and_the_rest_is_not():
         ("receipts_h", ["receipts"]),
         ("queries_h", ["queries", "results"]),
         ("impressions_h", ["impressions", "feedback"]),
+        ("bad_cases_h", ["bad-cases"]),
         ("dead_letters_h", [name + DLQ for name in READ]),
     ],
 )
