@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams.errors import SettingsError, TrieflowError
-from trieflow.commands import documents, epochs, ids, operating, running, searching, trying
+from trieflow.commands import documents, epochs, forgetting, ids, operating, running, searching, trying
 from trieflow.session import Session
 
 _HELP = """A search engine whose only interface is events on Kafka.
@@ -100,7 +100,7 @@ def _globals_first(args: list[str], names: set[str]) -> list[str]:
     return first + rest
 
 
-for part in (running, documents, searching, ids, operating, epochs, trying):
+for part in (running, documents, forgetting, searching, ids, operating, epochs, trying):
     part.register(app)
 
 
