@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from agents import crash_points
 from agents.keyed_hashes import KeyedHashes
 from agents.pseudonyms import read_salt
 from streams.codec import decode_body, decode_key
@@ -91,6 +92,8 @@ def forget(settings: Settings, plan: ForgetPlan, *, timeout: float, wait: bool =
         request = ForgetRequest(request_id=str(uuid.uuid4()), people=plan.people)
         outcome.request_id = request.request_id
         outcome.learner = _ask(settings, request, timeout=timeout, wait=wait)
+        if __debug__:
+            crash_points.reached("confirmed")
         _destroy(settings, plan.salts)
         outcome.salts_destroyed = len(plan.salts)
     outcome.remaining = remaining_of_user(settings)
@@ -101,11 +104,15 @@ def _forget_document(settings: Settings, plan: ForgetPlan, *, timeout: float, wa
     outcome = ForgetOutcome(what="document", name=plan.name, at=datetime.now(UTC))
     # First: of a document that is deleted already nobody knows the picture.
     outcome.picture = None if plan.picture is None else give_up(settings, plan.picture)
+    if __debug__:
+        crash_points.reached("picture-deleted")
     with Client(settings) as client:
         if wait:
             outcome.document = client.delete(plan.name, wait=timeout).status
         else:
             client.delete(plan.name)
+    if __debug__:
+        crash_points.reached("document-deleted")
     request = ForgetRequest(request_id=str(uuid.uuid4()), document_id=plan.name)
     outcome.request_id = request.request_id
     outcome.learner = _ask(settings, request, timeout=timeout, wait=wait)
@@ -127,6 +134,8 @@ def _ask(settings: Settings, request: ForgetRequest, *, timeout: float, wait: bo
             request.request_id, written=written, reply=reply, decode=_receipt, default_timeout_s=timeout
         )
         pending.address()
+        if __debug__:
+            crash_points.reached("asked")
         return pending.result() if wait else None
     except NoAnswerError as error:
         raise NoAnswerError(

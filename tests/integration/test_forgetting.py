@@ -160,6 +160,9 @@ def test_a_user_is_forgotten_everywhere_and_the_receipt_says_what_stays(kept: Ke
     theirs = {each.query_id for each in kept.impressions() if each.user == person}
     assert len(theirs) == 5
     before = kept.remembered()
+    for text in (person, *theirs):
+        assert text.encode() in kept.files("learner-0/clicks"), "what is looked for can be found"
+    assert all(salt.encode() in kept.files(f"searcher-{name}") for name in "ab")
 
     planned = kept.run("--user", "anna", "--dry-run")
     assert planned["people"] == [person]
