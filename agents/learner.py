@@ -61,7 +61,7 @@ _MODELS: Mapping[str, type[Impression] | type[Feedback] | type[ForgetRequest]] =
 BATCH_WAIT_S = 0.1
 """A click changes answers so much later, and few and large batches cost a fifth."""
 UPKEEP_EVERY_S = 30.0
-_STRAGGLERS_S = 60.0
+STRAGGLERS_S = 60.0
 """So long after a request lists may show a document that is deleted: by searchers that have not read of it."""
 _REPORT_S = 0.5
 
@@ -262,7 +262,7 @@ class Learner:
             ledger.given(event.key, event.body, written if at is None else min(written, at.timestamp()))
         else:
             until = written + self.settings.retention.forget_h * 3_600
-            done = ledger.forget(event.body, at=written + _STRAGGLERS_S, until=until)
+            done = ledger.forget(event.body, at=written + STRAGGLERS_S, until=until)
             return [self._receipt(event, done)]
         return []
 
