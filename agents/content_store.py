@@ -53,6 +53,19 @@ class ContentStore:
         except Exception as error:
             raise StateError(f"cannot read {name!r} from the content store: {error}") from error
 
+    def delete(self, name: str) -> bool:
+        """Delete the content of a name, or of a URL that `put` gave; returns whether it was in this store."""
+        path = self._backend.path(name) if "://" in name else _path(name)
+        if path is None:
+            return False
+        try:
+            self._backend.delete(path)
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise StateError(f"cannot delete {name!r} from the content store: {error}") from error
+        return True
+
     def url(self, name: str) -> str:
         """Return the URL that a content of this name has or would have."""
         return self._backend.url(_path(name))
@@ -72,6 +85,10 @@ class _Backend(Protocol):
         ...
 
     def write(self, path: str, content: bytes) -> None: ...
+
+    def delete(self, path: str) -> None:
+        """Raises FileNotFoundError."""
+        ...
 
     def url(self, path: str) -> str: ...
 
@@ -109,6 +126,9 @@ class _Folder:
             unfinished.unlink(missing_ok=True)
             raise
 
+    def delete(self, path: str) -> None:
+        (self._folder / path).unlink()
+
     def url(self, path: str) -> str:
         return (self._folder / path).as_uri()
 
@@ -139,6 +159,9 @@ class _Bucket:
 
     def write(self, path: str, content: bytes) -> None:
         self._files.pipe_file(f"{self._root}/{path}", content)
+
+    def delete(self, path: str) -> None:
+        self._files.rm_file(f"{self._root}/{path}")
 
     def url(self, path: str) -> str:
         return str(self._files.unstrip_protocol(f"{self._root}/{path}"))

@@ -64,7 +64,9 @@ _MODELS: Mapping[str, type[Impression] | type[Feedback] | type[ForgetRequest]] =
 }
 BATCH_WAIT_S = 0.1
 """A click changes answers so much later, and few and large batches cost a fifth."""
-EXPIRE_EVERY_S = 60.0
+UPKEEP_EVERY_S = 30.0
+STRAGGLERS_S = 60.0
+"""So long after a request lists may show a document that is deleted: by searchers that have not read of it."""
 _REPORT_S = 0.5
 
 
@@ -121,7 +123,7 @@ class Learner:
         self._entered = 0
         self._shard: ClickShard | None = None
         self._writer: FencedWriter | None = None
-        self._expire_at = 0.0
+        self._upkeep_at = 0.0
         self._compaction_is_due = False
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
@@ -214,7 +216,9 @@ class Learner:
             if __debug__:
                 crash_points.reached("4-5")
             shard.write(ledger, applied={(self._name(r), r.partition): r.offset for r in new})  # 5
-            self._compaction_is_due |= any(isinstance(event.body, ForgetRequest) for event in events)
+            self._compaction_is_due |= ledger.outcomes["forgotten"] > 0
+            if any(isinstance(event.body, ForgetRequest) for event in events):
+                self._compaction_is_due, self._upkeep_at = True, 0.0
         for outcome, count in ledger.outcomes.items():
             self._worker.sensor.feedback_taken(outcome, count)
         if __debug__:
@@ -223,14 +227,14 @@ class Learner:
 
     @property
     def upkeep_is_due(self) -> bool:
-        return self._compaction_is_due or time.monotonic() >= self._expire_at
+        return time.monotonic() >= self._upkeep_at
 
     def upkeep_when_due(self) -> None:
         """Give up feedback that waited for its impression for too long; leave no bytes of what was forgotten."""
         with self._lock:
             if self._shard is None or not self.upkeep_is_due:
                 return
-            self._expire_at = time.monotonic() + EXPIRE_EVERY_S
+            self._upkeep_at = time.monotonic() + UPKEEP_EVERY_S
             ledger = self._shard.ledger()
             ledger.expire()
             if ledger.has_changed:
@@ -306,7 +310,8 @@ class Learner:
             ledger.given(event.key, event.body, written if at is None else min(written, at.timestamp()))
         else:
             until = written + self.settings.retention.forget_h * 3_600
-            return [self._receipt(event, ledger.forget(event.body, at=written, until=until))]
+            done = ledger.forget(event.body, at=written + STRAGGLERS_S, until=until)
+            return [self._receipt(event, done)]
         return []
 
     def _receipt(self, event: Event, done: Forgotten) -> Outgoing:

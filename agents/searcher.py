@@ -308,6 +308,8 @@ class Searcher:
         except RefusedError as refusal:
             await self._outbox.send(not_taken(record, refusal, self._settings))
         if shown is not None:
+            if __debug__:
+                crash_points.reached("before-impression")
             await self._outbox.send([await shown()])
         if __debug__:
             crash_points.reached("after-answer")

@@ -14,19 +14,23 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from agents.learner import STRAGGLERS_S
 from state.clicks.ledger import Ledger
 from state.clicks.rows import ImpressionRow, Remembered
 from state.clicks.shard import ClickShard
 from streams.codec import decode_body
 from streams.errors import DataError
 from streams.events.assignments import StampedVector
+from streams.events.forgetting import ForgetRequest
 from streams.events.impressions import Feedback, Impression
 from streams.events.training import OffsetRange
-from streams.records import Record, read_batches
+from streams.records import Record, read_batches, read_to_end
 from streams.settings import Settings
 
 Floats = NDArray[np.float32]
 _EVERYTHING = 1_000_000_000
+_NEVER = 1e15
+"""Seconds since the epoch: these shards do not live so long."""
 OnProgress = Callable[[float], None]
 
 
@@ -92,6 +96,8 @@ def read_window(
 
     held_out = _held_out(settings, window, told)
     shards = [_shard(settings, folder / name, stamp) for name in ("taught", "held-out")]
+    for shard in shards:
+        _forget(settings, shard)
     for part in sorted(window, key=lambda part: part.topic != "impressions"):
         for batch in _batches(settings, part):
             ledgers = [shard.ledger() for shard in shards]
@@ -141,6 +147,27 @@ def _take(ledger: Ledger, topic: str, record: Record) -> None:
     elif isinstance(body, Feedback):
         written = record.timestamp_ms / 1_000
         ledger.given(body.query_id, body, written if body.at is None else min(written, body.at.timestamp()))
+
+
+def _forget(settings: Settings, shard: ClickShard) -> None:
+    """Refuse what somebody asked to forget: no training learns from it any more, whatever its window holds."""
+    ledger = shard.ledger()
+    for partition in range(settings.partitions):
+        topic = settings.topic("forget")
+        for batch in read_to_end(settings, topic=topic, partition=partition, start=0):
+            for record in batch:
+                _forget_from(record, ledger, until=_NEVER)
+    shard.write(ledger, applied={})
+
+
+def _forget_from(record: Record, ledger: Ledger, *, until: float) -> None:
+    """Carry a request out; a bad one has been a dead letter since the learner read it."""
+    try:
+        body = decode_body(record.value or b"", model=ForgetRequest, topic="forget", headers=record.incoming)
+    except DataError:
+        return
+    if body is not None:
+        ledger.forget(body, at=record.timestamp_ms / 1_000 + STRAGGLERS_S, until=until)
 
 
 def _batches(settings: Settings, part: OffsetRange) -> Iterator[list[Record]]:

@@ -12,8 +12,10 @@ from typing import Any, Generic, TypeVar
 
 from rocksdict import (
     BlockBasedOptions,
+    BottommostLevelCompaction,
     Cache,
     Checkpoint,
+    CompactOptions,
     DBCompressionType,
     Options,
     Rdict,
@@ -28,6 +30,9 @@ from streams.settings import MIB
 Name = TypeVar("Name", bound=str)
 """The names of the column families."""
 _CHUNK = 256
+_REWRITE_ALL = CompactOptions()
+"""Files of deletes alone are not only moved: they hold keys."""
+_REWRITE_ALL.set_bottommost_level_compaction(BottommostLevelCompaction.force())
 
 
 class ShardLockedError(StateError):
@@ -133,7 +138,10 @@ class Columns(Generic[Name]):
         try:
             for column in self._columns.values():
                 column.flush(True)
-                column.compact_range(None, None)
+                column.compact_range(None, None, _REWRITE_ALL)
+            # The manifest names keys of the files that each change gave up: one more change, and they are gone too.
+            self._db[b"compacted"] = b""
+            self._db.flush(True)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -195,6 +203,9 @@ def _options(memory: SharedMemory, *, compressed: bool = True) -> Any:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_manager(memory.write_buffers)
     options.set_keep_log_file_num(2)
+    options.set_max_manifest_file_size(
+        1
+    )  # written anew with each change of files: none stays in it for years
     options.set_compression_type(DBCompressionType.lz4() if compressed else DBCompressionType.none())
     return options
 

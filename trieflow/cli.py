@@ -18,6 +18,7 @@ from streams.errors import SettingsError, TrieflowError
 from trieflow.commands import (
     documents,
     epochs,
+    forgetting,
     ids,
     models,
     operating,
@@ -112,7 +113,19 @@ def _globals_first(args: list[str], names: set[str]) -> list[str]:
     return first + rest
 
 
-for part in (running, documents, searching, ids, replaying, reporting, operating, epochs, models, trying):
+for part in (
+    running,
+    documents,
+    forgetting,
+    searching,
+    ids,
+    replaying,
+    reporting,
+    operating,
+    epochs,
+    models,
+    trying,
+):
     part.register(app)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from streams.clients import client_config
@@ -55,6 +55,18 @@ class Cluster:
     def newest(self, places: Iterable[Place]) -> dict[Place, Newest]:
         """The youngest record, by partition."""
         return self._offsets(places, OffsetSpec.max_timestamp())
+
+    def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The settings that topics have at the brokers, by full name and by the brokers' own names."""
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        try:
+            answers = self._admin.describe_configs(resources, request_timeout=ASK_TIMEOUT_S)
+            return {
+                resource.name: {name: entry.value for name, entry in answer.result().items()}
+                for resource, answer in answers.items()
+            }
+        except KafkaException as error:
+            raise silent_broker(self._settings, error) from error
 
     def committed(self, group: str) -> Mapping[Place, int]:
         """The next offset that a consumer group wants, by partition; empty when there is no such group."""

@@ -57,6 +57,13 @@ class FolderVectorStore:
         self._filesystem.pipe_file(unfinished, value)
         self._filesystem.mv(unfinished, path)
 
+    def delete(self, key: str) -> None:
+        """Delete the bytes of `key`, where there are any."""
+        try:
+            self._filesystem.rm_file(self._path(key))
+        except FileNotFoundError:
+            pass
+
     def _path(self, key: str) -> str:
         name = hashlib.sha256(key.encode()).hexdigest()
         return f"{self._root}/{name[:2]}/{name}.safetensors"
@@ -112,7 +119,7 @@ class CachedEncoder:
     def _key(self, part: Part, side: Side) -> str:
         """Begins with the kind of part, by which it is decided where it is remembered."""
         if isinstance(part, PicturePart):
-            return f"picture/{self.description.stamp}/{side}/{part.content_hash or _pixel_hash(part)}"
+            return picture_key(self.description.stamp, side, part.content_hash or _pixel_hash(part))
         kind = "query" if side == "query" else "text"
         return f"{kind}/{part.language or ''}/{part.text}"
 
@@ -152,6 +159,11 @@ class CachedEncoder:
         for index, (vector, features) in enumerate(rows):
             vectors[index], raw[index] = vector, features
         return Encoded(vectors, raw)
+
+
+def picture_key(stamp: str, side: Side, content_hash: str) -> str:
+    """The key of the vectors of a picture."""
+    return f"picture/{stamp}/{side}/{content_hash}"
 
 
 def _pixel_hash(part: PicturePart) -> str:

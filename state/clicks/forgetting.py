@@ -23,7 +23,7 @@ from streams.events.click_memory import QUERY_PREFIX
 from streams.events.forgetting import ForgetRequest
 from streams.events.impressions import Impression
 
-_PERSON, _DOCUMENT = b"person/", b"document/"
+_PERSON, _DOCUMENT, _QUERY = b"person/", b"document/", b"query/"
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,21 @@ class Forgetting:
 
     # -- what is forgotten already ----------------------------------------------------------------------
 
-    def is_forgotten(self, impression: Impression) -> bool:
-        """Whether it is of somebody who is forgotten."""
-        return self._forgotten_at(_PERSON, person_of(impression)) is not None
+    def is_forgotten(self, query_id: str, impression: Impression) -> bool:
+        """Whether it is of somebody who is forgotten; then so is what comes for this query."""
+        since = self._forgotten(_PERSON, person_of(impression))
+        if since is not None:
+            self._remember_forgotten(_QUERY, query_id, at=since[0], until=since[1])
+        return since is not None
+
+    def is_forgotten_query(self, query_id: str) -> bool:
+        """Whether the impression of a query was one of these."""
+        return self._forgotten(_QUERY, query_id) is not None
 
     def shown_id(self, document_id: str, impression: Impression) -> str:
         """The id of a document that was shown; empty when it was forgotten since."""
-        at = self._forgotten_at(_DOCUMENT, document_id)
-        return document_id if at is None or impression.at.timestamp() > at else ""
+        since = self._forgotten(_DOCUMENT, document_id)
+        return document_id if since is None or impression.at.timestamp() > since[0] else ""
 
     def expire(self) -> None:
         """Forget that something was forgotten, when no log can bring it back any more."""
@@ -76,11 +83,12 @@ class Forgetting:
                 self._rows.rows.put("forgotten", key, None)
                 self._rows.state.forgotten -= 1
 
-    def _forgotten_at(self, prefix: bytes, name: str) -> float | None:
+    def _forgotten(self, prefix: bytes, name: str) -> tuple[float, float] | None:
+        """Since when something is forgotten, and until when that is remembered; None when it is not."""
         if not self._rows.state.forgotten:
             return None
         value = self._rows.rows.get("forgotten", _digest(prefix, name))
-        return None if value is None else float(orjson.loads(value)[0])
+        return None if value is None else tuple(orjson.loads(value))
 
     def _remember_forgotten(self, prefix: bytes, name: str, *, at: float, until: float) -> None:
         key = _digest(prefix, name)
@@ -98,6 +106,7 @@ class Forgetting:
         for query_id, row in found.items():
             self._take_back(row)
             self._rows.drop_impression(query_id, row)
+            self._remember_forgotten(_QUERY, query_id, at=at, until=until)
         return len(found), sum(len(row.clicked) for row in found.values())
 
     def _impressions(self, person: str) -> Mapping[str, ImpressionRow]:
@@ -158,6 +167,7 @@ class Forgetting:
                 impressions += 1
                 clicks += document_id in row.clicked
                 self._rows.impressions[query_id] = _without(row, document_id)
+                self._rows.bad_cases.forget_document(document_id, query_id)
                 self._rows.rows.put("caps", cap_key(row.person, document_id), None)
         self._forget_clicks_on(document_id)
         self._forget_waiting(document_id)

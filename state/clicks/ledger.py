@@ -73,7 +73,7 @@ class Ledger(LedgerRows):
             return self._count("repeated")
         if impression.query_vector is None or impression.query_vector.stamp != self.stamp:
             return self._count("noted")
-        if self._forgetting.is_forgotten(impression):
+        if self._forgetting.is_forgotten(query_id, impression):
             self.outcomes["forgotten"] += len(self.taken_early(query_id.encode()))
             self.taken_early(link_key(query_id))
             return self._count("forgotten")
@@ -111,6 +111,8 @@ class Ledger(LedgerRows):
     def given(self, query_id: str, feedback: Feedback, at: float) -> Outcome:
         """Take in feedback; `at`: when it was given. What comes before its impression waits for it."""
         row, act = self.impression(query_id), Act(feedback.document_id, feedback.action, at)
+        if row is None and self._forgetting.is_forgotten_query(query_id):
+            return self._count("forgotten")
         if row is None:
             kept = self.put_early(query_id.encode(), act)
             return self._count("waiting" if kept else "expired")
@@ -178,10 +180,10 @@ class Ledger(LedgerRows):
         self.impressions[query_id] = replace(row, clicked=[*row.clicked, document_id])
         if row.previous is not None and row.session is not None:
             before = self.impression(row.previous)
-            if before is None:
-                self.put_early(link_key(row.previous), (query_id, row.at))
-            else:
+            if before is not None:
                 self._link(query_id, before, [document_id])
+            elif not self._forgetting.is_forgotten_query(row.previous):
+                self.put_early(link_key(row.previous), (query_id, row.at))
 
     def _link(self, query_id: str, before: ImpressionRow, documents: Sequence[str]) -> None:
         """Credit clicks on an answer to the query that it rephrased, of the same session."""

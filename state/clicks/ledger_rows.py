@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -37,8 +38,8 @@ class LedgerState:
     number, oldest: of the next impression, and of the oldest that is kept. newest: time of the newest, seconds
     since the epoch. since: time of the earliest one with a click. told_queries, told_exponent: as the last summary
     said. pairs: by upper position, clicks at it and at the one below, where chance put them in order. forgotten:
-    how many people and documents must not come back. trained_clicks, trained_at: clicks and time of the last
-    request for a training.
+    how many people, queries and documents must not come back. trained_clicks, trained_at: clicks and time of the
+    last request for a training.
     """
 
     number: int = 0
@@ -241,5 +242,5 @@ def link_key(query_id: str) -> bytes:
 
 
 def cap_key(person: str, document_id: str) -> bytes:
-    """Under which the clicks of a person on a document are counted."""
-    return f"{person}\n{document_id}".encode()
+    """Under which the clicks of a person on a document are counted; names neither."""
+    return hashlib.blake2b(f"{person}\n{document_id}".encode(), digest_size=16).digest()

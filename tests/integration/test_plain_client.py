@@ -228,8 +228,11 @@ def test_what_was_shown_is_told_and_a_click_can_be_said(client: PlainClient, sho
     answer = ask(client, {"text": "boots", "user_id": "visitor-5", "session_id": "s1"})
     shown = client.wait("impressions", lambda m: m.key == answer.key).body
     assert [each["document_id"] for each in shown["shown"]] == found(answer)
-    assert shown["session_id"] == "s1"
+    assert not {"visitor-5", "s1"} & {shown["user"], shown["session_id"]}, "both are hashes"
     assert "visitor-5" not in str(shown)
+    nobody = ask(client, {"text": "boots", "session_id": "s1"})
+    shown = client.wait("impressions", lambda m: m.key == nobody.key).body
+    assert (shown.get("user"), shown["session_id"]) == (None, "s1")
     click = {"query_id": answer.key, "document_id": found(answer)[0], "action": "click"}
     client.send("feedback", "feedback", key=answer.key, body=click)
 

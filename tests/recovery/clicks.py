@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +15,7 @@ from models.encoders.registry import describe_encoder
 from state.clicks.rows import query_key
 from streams.events.assignments import StampedVector
 from streams.events.click_memory import QUERY_PREFIX, WORD_PREFIX, RememberedClicks, word_key
+from streams.events.forgetting import ForgetRequest
 from streams.events.impressions import Feedback, Impression
 from tests.recovery.system import System
 
@@ -33,6 +36,7 @@ class Clicks:
         self._system = system
         self._random = random.Random(seed)
         self._truth: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+        self._user: str | None = None
         self._people = 0
         self._seed = seed
         self.refused = 0
@@ -50,6 +54,21 @@ class Clicks:
         for _ in range(people):
             self._person()
         assert self._system.producer.flush(60.0) == 0
+
+    def of_somebody(self, person: str, people: int) -> None:
+        """Such events of one user (a hash) who is to be forgotten: the truth does not know them."""
+        truth, self._user = deepcopy(self._truth), person
+        try:
+            self.many(people)
+        finally:
+            self._truth, self._user = truth, None
+
+    def forget(self, person: str) -> str:
+        """Ask the learner to forget this user; returns the id of the request."""
+        request = ForgetRequest(request_id=str(uuid.uuid4()), people=[person])
+        self._write("forget", request.request_id, request.to_json())
+        assert self._system.producer.flush(60.0) == 0
+        return request.request_id
 
     def truth(self) -> dict[str, Counts]:
         """Clicks and expected clicks by key of the memory and document."""
@@ -93,6 +112,7 @@ class Clicks:
         shown = self._random.sample(range(DOCUMENTS), SHOWN)
         made = Impression(
             query_id=query_id,
+            user=self._user,
             session_id=f"session-{self._seed}-{self._people}",
             previous_query_id=None if before is None else before.query_id,
             parts=[],

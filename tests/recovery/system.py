@@ -131,11 +131,8 @@ class System:
 
     def records(self, name: str) -> list[Record]:
         """All committed records of a topic, by partition and offset."""
-        partitions = (
-            1
-            if name in ("codebooks", "click-memory", "models") or name.endswith(".dlq")
-            else self.settings.partitions
-        )
+        single = name in ("codebooks", "models", "click-memory", "user-salts") or name.endswith(".dlq")
+        partitions = 1 if single else self.settings.partitions
         for partition in range(partitions):
             known = self._read[name][partition]
             start = known[-1].offset + 1 if known else 0

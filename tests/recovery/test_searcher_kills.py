@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from streams.events.impressions import Impression
 from tests.recovery.invariants import assert_nothing_lost
 from tests.recovery.questions import Questions, assert_repeats_are_recognised
 from tests.recovery.system import System
+from tests.recovery.waiting import eventually
 from tests.recovery.workload import Workload
 
 pytestmark = [pytest.mark.recovery, pytest.mark.timeout(240)]
@@ -55,3 +57,22 @@ def test_a_query_whose_searcher_comes_back_after_its_deadline_gets_a_failure(
     errors = {result.error.code for given in results.values() for result in given if result.error is not None}
     assert errors == {"expired"}
     assert_repeats_are_recognised(system)
+
+
+def test_what_a_new_user_was_shown_is_told_though_the_searcher_died_before_it(
+    new_system: Callable[..., System],
+) -> None:
+    system = new_system()
+    system.start("indexer")
+    assert system.client.publish("boot-1", {"title": "boots"}, wait=60.0).status == "indexed"
+    searcher = system.start("searcher", crash_at="before-impression:1").wait_ready()
+    asked = system.client.search_async("boots", user_id="anna", timeout=60.0)
+    assert asked.result().hits, "the answer does not wait for the salt"
+    assert searcher.wait_exit() == -9
+    assert not system.records("impressions")
+    searcher = system.start("searcher").wait_ready()
+    eventually(lambda: system.records("impressions"), 60.0, what="the impression is there")
+    (shown,) = (Impression.model_validate_json(r.value or b"") for r in system.records("impressions"))
+    assert (shown.query_id, len(shown.user or "")) == (asked.key, 64)
+    assert len(system.records("user-salts")) == 1
+    assert searcher.stop() == 0

@@ -16,7 +16,8 @@ from trieflow.cli import app
 
 COMMANDS = [
     "up", "down", "publish", "delete", "search", "click", "ids tree", "status", "topics create", "topics show",
-    "topics check", "doctor", "config", "replay dlq", "epochs list", "epochs rollback", "demo", "worker", "bench",
+    "topics check", "doctor", "config", "replay dlq", "epochs list", "epochs rollback", "forget", "demo", "worker",
+    "bench",
 ]  # fmt: skip
 
 
@@ -65,6 +66,8 @@ def test_help_lists_every_command(run):
         "up --searchers 0",
         "publish",
         "replay dlq --limit 0",
+        "forget",
+        "forget --user anna --document d",
         "--partitions none config",
     ],
 )
@@ -87,6 +90,7 @@ def test_wrong_usage_exits_with_2_and_says_why(run, line):
         "click q d",
         "epochs",
         "epochs rollback",
+        "forget --user anna",
     ],
 )
 def test_without_a_system_commands_exit_with_1_and_say_how_to_start_one(run, line):

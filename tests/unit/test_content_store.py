@@ -54,6 +54,14 @@ def test_putting_twice_keeps_the_last(store: ContentStore):
     assert store.get("thumbnails/x") == b"two"
 
 
+def test_what_is_deleted_is_gone_by_name_and_by_url_and_was_there_once(store: ContentStore):
+    url = store.put("thumbnails/x", b"one")
+    store.put("thumbnails/y", b"two")
+    assert [store.delete(url), store.delete(url), store.delete("thumbnails/y")] == [True, False, True]
+    assert store.get("thumbnails/x") is None
+    assert not store.delete("https://elsewhere.example/thumbnails/x")
+
+
 @pytest.mark.parametrize(
     "name", ["", "/", "../x", "a/../../x", "/etc/passwd", "a//b", "a/", ".unfinished/x", "a/."]
 )

@@ -18,7 +18,18 @@ from pydantic import BaseModel
 from agents.sensors import PrometheusSensor
 from streams.dead_letters import ATTEMPTS, ERROR_HEADER_PREFIX, STAGE, TRUNCATED
 from streams.errors import ERROR_CODES
-from streams.events import assignments, bad_cases, base, codebooks, documents, impressions, models, queries
+from streams.events import (
+    assignments,
+    bad_cases,
+    base,
+    codebooks,
+    documents,
+    forgetting,
+    impressions,
+    models,
+    queries,
+    training,
+)
 from streams.headers import ACCEPTED_TYPES, REPLY_TO
 from streams.settings import MIB, Section, Settings, load_settings, setting_paths
 from streams.topics import topic_specs
@@ -39,7 +50,18 @@ PAGES = sorted(
 EVENTS = sorted(
     {
         model
-        for module in (assignments, bad_cases, base, codebooks, documents, impressions, models, queries)
+        for module in (
+            assignments,
+            bad_cases,
+            base,
+            codebooks,
+            documents,
+            forgetting,
+            impressions,
+            models,
+            queries,
+            training,
+        )
         for model in vars(module).values()
         if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
     }

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from models.encoders import CachedEncoder, Encoded, FolderVectorStore, Part, PicturePart, Side, TextPart
+from models.encoders.cached import picture_key
 from models.encoders.hash import HashEncoder
 
 
@@ -35,6 +36,15 @@ def test_a_picture_is_encoded_once_in_one_batch_and_over_batches() -> None:
     encoder = CachedEncoder(inner)
     encoder.encode([picture("red"), picture("blue"), picture("red")], side="document")
     encoder.encode([picture("blue")], side="document")
+    assert inner.encoded == 2
+
+
+def test_a_deleted_vector_is_encoded_again(tmp_path: Path) -> None:
+    store, inner = FolderVectorStore(str(tmp_path)), Counting()
+    CachedEncoder(inner, store).encode([picture("red", "0a1b")], side="document")
+    for _ in range(2):
+        store.delete(picture_key(inner.description.stamp, "document", "0a1b"))
+    CachedEncoder(inner, store).encode([picture("red", "0a1b")], side="document")
     assert inner.encoded == 2
 
 
