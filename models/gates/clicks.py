@@ -33,7 +33,9 @@ class ClickLimits:
     clicks: int = 800
     """Fewer held-out clicks decide nothing."""
     change: float = 0.0
-    """The lower bound of the change must be above it."""
+    """Where the lower bound of the change is above it, clicks speak for the candidate."""
+    harm: float = -0.03
+    """Where it is below this, they speak against it; in between they decide nothing."""
     weight: float = 3.0
     """A click at position k counts 1 / p, at most so much: clicks far down are few, and mostly noise."""
     resamples: int = RESAMPLES
@@ -145,7 +147,9 @@ def _lowest(clicks: Floats, scores: Floats) -> NDArray[np.bool_]:
 def judge_clicks(
     clicks: HeldOutClicks, *, noise: float, limits: ClickLimits | None = None, seed: int = 0
 ) -> Decision:
-    """Passes when the lower bound of the change of utility is above 0; few clicks are inconclusive.
+    """Passes when the lower bound of the change of utility is above 0, refuses when it is below -3 %.
+
+    In between, and with few clicks, it is inconclusive.
 
     utility = sum of weight * min(1/p, 3) * (click - noise * p) * discount of the rank, with a bootstrap over whole
     sessions; the change is in relation to the incumbent's. noise: from `estimate_noise`. Raises GateError.
@@ -165,10 +169,11 @@ def judge_clicks(
     by_session = np.bincount(clicks.sessions, gains).astype(np.float64)
     drawn = resampled_sums(by_session, seed=seed, resamples=limits.resamples) / now
     check = Check("utility_change", float(gains.sum()) / now, lower_bound(drawn), limits.change, "above")
-    sentence = (
-        f"What people clicked moves up: {check.value:+.1%}, at least {check.bound:+.1%}."
-        if check.holds
-        else f"What people clicked does not surely move up: {check.value:+.1%}, perhaps {check.bound:+.1%}."
-    )
-    outcome: Outcome = "pass" if check.holds else "refuse"
-    return Decision("clicks", outcome, sentence, [check], counts, {"utility_change": drawn})
+    outcome: Outcome = "pass" if check.holds else "inconclusive" if check.bound >= limits.harm else "refuse"
+    told = f"{check.value:+.1%}, perhaps {check.bound:+.1%}"
+    sentences: dict[Outcome, str] = {
+        "pass": f"What people clicked moves up: {check.value:+.1%}, at least {check.bound:+.1%}.",
+        "inconclusive": f"What people clicked moves little: {told}.",
+        "refuse": f"What people clicked may move down: {told}.",
+    }
+    return Decision("clicks", outcome, sentences[outcome], [check], counts, {"utility_change": drawn})

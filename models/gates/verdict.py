@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.bundles import GateResult
 
 Verdict = Literal["accept", "canary_only", "refuse"]
-"""`canary_only`: nothing speaks against it, too few clicks speak for it, and the canary decides alone."""
+"""`canary_only`: nothing speaks against it, clicks do not surely speak for it, and the canary decides alone."""
 GATES: tuple[Gate, ...] = ("guard", "clicks", "exposure")
 
 
@@ -64,7 +64,9 @@ class Judgement:
         if self.verdict == "refuse":
             return f"Refused by {' and '.join(self.refused_by)}."
         if self.verdict == "canary_only":
-            return "Nothing speaks against it; too few clicks speak for it, so the canary alone decides."
+            return (
+                "Nothing speaks against it; clicks do not surely speak for it, so the canary alone decides."
+            )
         return "Accepted: it goes to the canary, and clicks speak for it."
 
     def results(self) -> dict[str, GateResult]:

@@ -27,7 +27,7 @@ def test_the_incumbent_itself_passes_guard_and_exposure_and_never_the_clicks(see
     ranks = np.random.default_rng(seed).integers(1, 30, 200)
     assert judge_guard(guard_of(ranks, ranks), FEW, seed=seed % 7).outcome == "pass"
     assert judge_exposure(lists_of(50, seed)).outcome == "pass"
-    assert judge_clicks(clicks_on(100, seed), noise=NOISE, limits=SOME, seed=seed % 7).outcome == "refuse"
+    assert judge_clicks(clicks_on(100, seed), noise=NOISE, limits=SOME, seed=seed % 7).outcome != "pass"
 
 
 @few_runs
