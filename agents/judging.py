@@ -109,7 +109,9 @@ class Judging:
         by_query: dict[int, list[int]] = {}
         for number, each in enumerate(shown):
             by_query.setdefault(place[each.query], []).append(number)
-        vectors = np.array([self._window.held_out.vectors[key] for key, _ in queries], dtype=np.float32)
+        vectors = self._rows_of(
+            np.array([self._window.held_out.vectors[key] for key, _ in queries], dtype=np.float32)
+        )
         ranks = np.ones(len(shown))
         scores = self._scored(vectors, adapter, words=[words for _, words in queries])
         for row, of_query in enumerate(scores):
@@ -125,7 +127,7 @@ class Judging:
         rows = [row for _, row in taught.typed() if row.random_pairs]
         vectors = np.array([taught.vectors[row.query] for row in rows], dtype=np.float32)
         clicked, p, score = [], [], []
-        scores = self._scored(vectors.reshape(len(rows), -1), self._incumbent, words=[() for _ in rows])
+        scores = self._scored(self._rows_of(vectors), self._incumbent, words=[() for _ in rows])
         for row, of_query in zip(rows, scores, strict=True):
             at = {place for upper in row.random_pairs for place in (upper, upper + 1)}
             for hit in row.shown:
@@ -143,7 +145,7 @@ class Judging:
             asked[row.query] = asked.get(row.query, 0) + 1
             words[row.query] = row.words
         most = sorted(asked, key=lambda key: (-asked[key], key))[:_MOST_LISTS]
-        vectors = np.array([taught.vectors[key] for key in most], dtype=np.float32).reshape(len(most), -1)
+        vectors = self._rows_of(np.array([taught.vectors[key] for key in most], dtype=np.float32))
         before, after = (
             np.array(
                 [_top(each) for each in self._scored(vectors, adapter, words=[words[key] for key in most])]
@@ -154,6 +156,10 @@ class Judging:
 
     def _models(self, candidate: QueryAdapter) -> tuple[tuple[str, QueryAdapter | None], ...]:
         return ("incumbent", self._incumbent), ("candidate", candidate)
+
+    def _rows_of(self, vectors: Floats) -> Floats:
+        """(n, d), for no vectors too."""
+        return vectors.reshape(len(vectors), self._catalogue.documents.vectors.shape[1])
 
     def _scores(self, queries: Floats, adapter: QueryAdapter | None) -> Iterator[Floats]:
         return self._scored(queries, adapter, words=[() for _ in queries])

@@ -79,7 +79,9 @@ def make_lesson(
         held_out=_clicks(window.held_out, catalogue),
     )
     known = Known(
-        np.array([of_texts[each.text] for each in guard], dtype=np.float32).reshape(len(guard), -1),
+        np.array([of_texts[each.text] for each in guard], dtype=np.float32).reshape(
+            len(guard), vectors.shape[1]
+        ),
         np.array([each.document for each in guard], dtype=np.int64),
         np.array([each.in_log for each in guard], dtype=np.bool_),
     )

@@ -8,6 +8,7 @@ second one would do the same work once more.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import signal
 import threading
@@ -227,7 +228,9 @@ def _train(
 ) -> None:
     """The process: tells how far it is, and last what came out."""
     configure_logging()
-    take_what_is_left()
+    if settings.training.when_idle:
+        take_what_is_left()
+    threading.Thread(target=_end_with_trainer, daemon=True).start()
 
     def tell(stage: Stage, done: float, seconds_left: float | None = None) -> None:
         into.send((stage, done, seconds_left))
@@ -239,6 +242,14 @@ def _train(
     except TrieflowError as error:
         ended = str(error)
     into.send(ended)
+
+
+def _end_with_trainer() -> None:
+    """A trainer that was killed is started again, and would find this process at the same work."""
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    trainer.join()
+    os._exit(1)
 
 
 def _headers(topic: str) -> list[tuple[str, bytes]]:

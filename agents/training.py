@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from streams.events.training import Stage, TrainingRequest
 from streams.settings import Settings
 
 REPORT = "report.html"
+LOGS = "logs-"
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Shares of what was trained that are tried, the largest first."""
 NDCG_KEPT, MRR_KEPT = -0.005, -0.01
@@ -66,7 +68,7 @@ def train(
 
     encoder = load_encoder(settings.encoder, threads=max(1, (os.cpu_count() or 1) // 2))
     stamp = encoder.description.stamp
-    with _read(settings, request, folder / "logs", stamp=stamp, tell=tell) as window:
+    with _read(settings, request, folder, stamp=stamp, tell=tell) as window:
         catalogue = read_catalogue(
             settings,
             encoder.description,
@@ -140,17 +142,19 @@ def _bears(guard: GuardQueries) -> bool:
 def _read(
     settings: Settings, request: TrainingRequest, folder: Path, *, stamp: str, tell: Tell
 ) -> Iterator[Window]:
-    """The window, in shards that are gone behind it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """The window, in shards of this process alone that are gone behind it, with those that a killed one left."""
+    for left in folder.glob(f"{LOGS}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    own = Path(tempfile.mkdtemp(prefix=LOGS, dir=folder))
     clicks = [part for part in request.window if part.topic != "assignments"]
     window = read_window(
-        settings, clicks, folder, stamp=stamp, on_progress=lambda share: tell("reading", 0.5 * share)
+        settings, clicks, own, stamp=stamp, on_progress=lambda share: tell("reading", 0.5 * share)
     )
     try:
         yield window
     finally:
         window.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _served(settings: Settings, version: str | None, stamp: str) -> QueryAdapter | None:

@@ -157,6 +157,9 @@ class TrainingSettings(Section):
     every_h: float | None = Field(
         default=None, gt=0, description="also after so many hours, if there were clicks; unset: never"
     )
+    when_idle: bool = Field(
+        default=True, description="run only while cores have nothing else to do; off: like any other work"
+    )
     documents: int = Field(
         default=100_000, ge=1, description="documents that it is trained and judged among, at most"
     )

@@ -24,7 +24,9 @@ _BACKOFF_S = 0.5
 
 # A server that has imported everything forks the workers: importing takes longer than all else that a start does.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["agents.indexer", "agents.searcher", "agents.curator", "agents.learner"])
+_processes.set_forkserver_preload(
+    ["agents.indexer", "agents.searcher", "agents.curator", "agents.learner", "agents.trainer"]
+)
 
 
 class WorkerProcess:
