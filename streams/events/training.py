@@ -21,6 +21,7 @@ class OffsetRange(Event):
     topic: str
     """Without the prefix."""
     partition: int
+    """Its number."""
     start: int
     """The first offset."""
     end: int
@@ -31,6 +32,7 @@ class TrainingRequest(Event):
     """Asks for an adapter from these impressions and this feedback. Key: the run."""
 
     kind: Literal["request"] = "request"
+    """Tells it from the other events of the topic."""
     run: str
     """Its name."""
     reason: Reason
@@ -45,6 +47,7 @@ class TrainingProgress(Event):
     """How far a run is; the newest of a run counts. Key: the run."""
 
     kind: Literal["progress"] = "progress"
+    """Tells it from the other events of the topic."""
     run: str
     """The request that it belongs to."""
     stage: Stage

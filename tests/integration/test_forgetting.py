@@ -234,7 +234,7 @@ def test_a_document_is_forgotten_with_its_picture_and_what_was_clicked(kept: Kep
     kept.lose_the_disk_of_the_learner()
     wait_until_learned(kept, "guitar")
     assert b"secret-vase" not in kept.compacted()
-    assert b"secret-vase" not in kept.files("learner-0/clicks")
+    eventually(lambda: b"secret-vase" not in kept.files("learner-0/clicks"), _WAIT_S, what="the id is gone")
 
 
 def _png(colour: tuple[int, int, int]) -> str:

@@ -359,5 +359,6 @@ def delete_up_to(system: System, name: str, key: str) -> None:
     """As retention does, of the partition of a key."""
     (record,) = [record for record in system.records(name) if record.key == key.encode()]
     place = TopicPartition(record.topic, record.partition, record.offset + 1)
-    for done in AdminClient(client_config(system.settings)).delete_records([place]).values():
-        done.result()
+    admin = AdminClient(client_config(system.settings))  # its futures never end once it is gone
+    for done in admin.delete_records([place], request_timeout=30).values():
+        done.result(60)
