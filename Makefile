@@ -30,7 +30,7 @@ up: $(INSTALLED) ## Start an embedded Kafka and all workers
 down: $(INSTALLED) ## Stop what `make up` started
 	$(RUN)/trieflow down
 
-test: $(INSTALLED) ## Run all tests, on a real Kafka, with kills (under 15 minutes on two cores)
+test: $(INSTALLED) ## Run all tests, on a real Kafka, with kills (about 25 minutes on two cores)
 	$(RUN)/pytest -m "" -n 3 --dist loadfile
 
 test-fast: $(INSTALLED) ## Run the tests that need no Kafka

@@ -64,15 +64,16 @@ class BadCases:
         self.told: dict[str, BadCase] = {}
         self._rows = rows
 
-    def shown(self, query_id: str, impression: Impression, *, query: str) -> None:
-        """Take in the first impression of a query id. query: its key in the memory."""
+    def shown(self, query_id: str, impression: Impression, *, query: str, documents: Sequence[str]) -> None:
+        """Take in the first impression of a query id. query: its key in the memory; documents: what it showed and
+        nobody asked to forget."""
         row = CaseRow(
             at=impression.at.timestamp(),
             session=impression.session_id or "",
             query=query,
             text=" ".join(part.text for part in impression.parts if part.text) or None,
             mode=impression.mode,
-            shown=[hit.document_id for hit in impression.shown[:_SHOWN]],
+            shown=documents[:_SHOWN],
             rephrases=impression.previous_query_id,
         )
         if not impression.shown:
@@ -103,6 +104,10 @@ class BadCases:
             self._rows.put("cases", query_id.encode(), None)
             if row.rephrases is not None:
                 self._rows.put("cases", _WAITING + row.rephrases.encode(), None)
+
+    def let_go(self, query_id: str) -> None:
+        """Wait no more for an answer that does not come."""
+        self._rows.put("cases", _WAITING + query_id.encode(), None)
 
     def forget_document(self, document_id: str, query_id: str) -> None:
         """Drop a document from what is kept of an answer that showed it."""

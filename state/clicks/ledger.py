@@ -76,6 +76,7 @@ class Ledger(LedgerRows):
         if self._forgetting.is_forgotten(query_id, impression):
             self.outcomes["forgotten"] += len(self.taken_early(query_id.encode()))
             self.taken_early(link_key(query_id))
+            self.bad_cases.let_go(query_id)
             return self._count("forgotten")
         row = ImpressionRow(
             number=self.state.number,
@@ -103,7 +104,10 @@ class Ledger(LedgerRows):
             self.impressions[query_id] = self._expect(row)
         self.trial.shown(row, impression.took_ms)
         self._count("noted")
-        self.bad_cases.shown(query_id, impression, query=row.query)
+        known = [hit.document_id for hit in row.shown if hit.document_id]
+        self.bad_cases.shown(query_id, impression, query=row.query, documents=known)
+        if row.previous is not None and self._forgetting.is_forgotten_query(row.previous):
+            self.bad_cases.let_go(row.previous)
         self._take_early(query_id)
         self._take_links(query_id)
         return "noted"

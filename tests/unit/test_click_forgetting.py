@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from state.clicks.forgetting import Forgotten
+from state.clicks.ledger_rows import ColumnName
 from state.clicks.rows import query_key
 from state.clicks.shard import ClickShard
 from streams.events.click_memory import word_key
@@ -37,8 +39,7 @@ class Forgetful(Learned):
 
     def rows(self) -> str:
         """All keys and values on the disk but the time of the last write, as one text."""
-        items = [item for name in ("impressions", "order", "early", "memory", "caps", "forgotten", "meta")
-                 for item in self.shard._columns.items(name)]  # fmt: skip
+        items = [item for name in get_args(ColumnName) for item in self.shard._columns.items(name)]
         return "\n".join(f"{key!r} {value!r}" for key, value in items if key != b"written_at")
 
 
