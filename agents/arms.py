@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
+from agents.places import place_of
 from models.adapter.adapter import QueryAdapter
 
 
@@ -27,10 +27,4 @@ class Arms:
 
     def tries(self, session: str) -> bool:
         """Whether the candidate takes part in the answers of a session: always or never, for a growing share."""
-        return self.candidate is not None and _place(session) < self.share
-
-
-def _place(session: str) -> float:
-    """Where a session stands, evenly in [0, 1)."""
-    digest = hashlib.blake2b(session.encode(), digest_size=8, person=b"arms").digest()
-    return int.from_bytes(digest) / 2**64
+        return self.candidate is not None and place_of(session, "arms") < self.share

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from agents.assignment_log import read_log
 from agents.calibrations import calibrations
+from agents.places import place_of
 from models.adapter.data import Documents
 from models.encoders.base import EncoderDescription
 from state.live_documents import needed_vectors
@@ -74,7 +74,8 @@ def read_catalogue(
             read += len(batch)
             on_progress(min(1.0, read / whole))
             for record in records:
-                if record.assignment is not None and (record.key in wanted or _place(record.key) < share):
+                is_drawn = record.key in wanted or place_of(record.key, "catalogue") < share
+                if record.assignment is not None and is_drawn:
                     found[record.key] = record.assignment
                 elif record.tombstone is not None:
                     found.pop(record.key, None)
@@ -115,9 +116,3 @@ def _naming(found: Mapping[str, Assignment], ids: list[str]) -> Iterator[Catalog
     ]
     times = Counter(text.casefold() for text, _, _ in every)
     return (CatalogueText(*each) for each in every if times[each[0].casefold()] == 1)
-
-
-def _place(document_id: str) -> float:
-    """Where a document stands, evenly in [0, 1)."""
-    digest = hashlib.blake2b(document_id.encode(), digest_size=8, person=b"catalogue").digest()
-    return int.from_bytes(digest) / 2**64

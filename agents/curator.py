@@ -7,13 +7,10 @@ all partitions say that they are complete, the curator makes it active. Nothing 
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from types import FrameType
 
 import numpy as np
 import structlog
@@ -34,7 +31,7 @@ from agents.retired_keys import RetiredKeys
 from agents.shards import CheckpointSaver, open_shard
 from agents.trees import IndexTrees
 from agents.upkeep import Upkeep
-from agents.worker import Worker, let_searchers_go_first
+from agents.worker import Worker, run_steps
 from models.bundles import Bundle, BundleStore
 from models.codebooks import Codebook, LeafChange
 from models.encoders.registry import describe_encoder
@@ -357,20 +354,4 @@ class Curator:
 
 def run(settings: Settings) -> None:
     """Run the curator until it is told to stop. Raises TrieflowError when it cannot go on."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    let_searchers_go_first()
-    with Worker(settings, ROLE) as worker:
-        curator = Curator(worker)
-        try:
-            curator.start()
-            while not stopping.wait(INTERVAL_S):
-                worker.health.beat()
-                curator.step()
-        finally:
-            curator.stop()
+    run_steps(settings, ROLE, Curator, interval_s=INTERVAL_S)

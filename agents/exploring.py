@@ -5,18 +5,17 @@ Only in some sessions, whole sessions, and by the query id: the same query gets 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from agents.places import number_of, place_of
 from streams.events.queries import Hit
 
 
 def explores(session: str, share: float) -> bool:
     """Whether chance takes part in the lists of a session."""
-    digest = hashlib.blake2b(session.encode(), digest_size=8, person=b"explores").digest()
-    return int.from_bytes(digest) < share * 2**64
+    return place_of(session, "explores") < share
 
 
 def shuffled(hits: Sequence[Hit], query_id: str) -> tuple[list[Hit], list[int]]:
@@ -24,8 +23,7 @@ def shuffled(hits: Sequence[Hit], query_id: str) -> tuple[list[Hit], list[int]]:
 
     Pairs begin at the first or at the second hit, by chance too, so that all neighbours are compared.
     """
-    digest = hashlib.blake2b(query_id.encode(), digest_size=8, person=b"shuffled").digest()
-    random = np.random.default_rng(int.from_bytes(digest))
+    random = np.random.default_rng(number_of(query_id, "shuffled"))
     ordered, first = list(hits), int(random.integers(2))
     uppers = range(first, len(hits) - 1, 2)
     for upper in uppers:

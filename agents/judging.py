@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from models.gates.exposure import NOTHING, TopLists
 from models.gates.guard import GuardQueries
 from models.gates.ranks import DEPTH
 from models.gates.verdict import Evidence
-from state.clicks.examination import examination
+from state.clicks.examination import POSITIONS, examination
 from state.clicks.memory import ClickMemory
 from state.clicks.rows import LINKED, ImpressionRow
 from state.fusion import FusionWeights
@@ -74,15 +75,19 @@ class Judging:
 
     def guard(self, candidate: QueryAdapter) -> GuardQueries:
         """Ranks of what known-item queries want, under both models."""
-        queries, wanted = self._guard.queries, self._guard.wanted
-        before, after = (
-            _ranks(self._scores(queries, adapter), wanted) for adapter in (self._incumbent, candidate)
-        )
-        return GuardQueries(before, after, self._guard.in_log)
+        return GuardQueries(self._guard_before, self._guard_ranks(candidate), self._guard.in_log)
+
+    @cached_property
+    def _guard_before(self) -> NDArray[np.float64]:
+        """Of what serves: the same for every candidate."""
+        return self._guard_ranks(self._incumbent)
+
+    def _guard_ranks(self, adapter: QueryAdapter | None) -> NDArray[np.float64]:
+        return _ranks(self._scores(self._guard.queries, adapter), self._guard.wanted)
 
     def _clicks(self, candidate: QueryAdapter) -> HeldOutClicks:
         """What was shown in sessions that are held out, and that counts for the query before as well."""
-        looks = examination(DEPTH * 100, self._window.taught.shard.state.exponent)
+        looks = examination(POSITIONS, self._window.taught.shard.state.exponent)
         shown = [each for each in _shown(self._window.held_out) if each.document_id in self._numbers]
         queries = list(dict.fromkeys(each.query for each in shown))
         ranks = {model: self._ranks_of(shown, queries, adapter) for model, adapter in self._models(candidate)}
@@ -123,7 +128,7 @@ class Judging:
     def _noise(self) -> float:
         """From positions that chance decided, in the sessions that are learned from."""
         taught = self._window.taught
-        looks = examination(DEPTH * 100, taught.shard.state.exponent)
+        looks = examination(POSITIONS, taught.shard.state.exponent)
         rows = [row for _, row in taught.typed() if row.random_pairs]
         vectors = np.array([taught.vectors[row.query] for row in rows], dtype=np.float32)
         clicked, p, score = [], [], []

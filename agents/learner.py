@@ -127,7 +127,7 @@ class Learner:
         self._compaction_is_due = False
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
-        self._rollouts = Rollouts(self.settings, stamp=self._stamp)
+        self._rollouts = Rollouts(self.settings)
         self.runtime = Runtime(
             self.settings,
             RuntimeOptions(

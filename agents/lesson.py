@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.catalogue import Catalogue
 from agents.judging import Known
+from agents.places import place_of
 from agents.training_window import Answers, Window
 from models.adapter.data import Floats, Lesson, Pairs, nearest_rows
 from models.encoders.base import Encoder, TextPart
@@ -91,11 +91,11 @@ def make_lesson(
 def _split(catalogue: Catalogue, settings: TrainingSettings) -> tuple[list[_Named], list[_Named]]:
     """Texts that are said again in training, and those that guard: of other documents, or from the file."""
     every = [_Named(each.text, each.document, each.is_title) for each in catalogue.texts]
-    every.sort(key=lambda each: _place(each.text))
+    every.sort(key=lambda each: place_of(each.text, "lesson"))
     if settings.guard is not None:
         guard = _from_file(settings.guard, catalogue)
         return every[: settings.texts], guard
-    kept = [_place(name) < _GUARD_SHARE for name in catalogue.ids]
+    kept = [place_of(name, "lesson") < _GUARD_SHARE for name in catalogue.ids]
     guard = [each for each in every if kept[each.document]][:_GUARD_MOST]
     return [each for each in every if not kept[each.document]][: settings.texts], guard
 
@@ -161,9 +161,3 @@ def _encoded(encoder: Encoder, texts: Sequence[str], on_progress: OnProgress) ->
         batches.append(encoder.encode(parts, side="query").vectors)
         on_progress(min(1.0, (at + _TEXTS_AT_ONCE) / len(texts)))
     return np.concatenate(batches)
-
-
-def _place(text: str) -> float:
-    """Where a text stands, evenly in [0, 1)."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8, person=b"lesson").digest()
-    return int.from_bytes(digest) / 2**64

@@ -43,33 +43,19 @@ def fusion_weights(bundle: Bundle | None) -> FusionWeights:
         raise ModelError(f"{FUSION_FILE} is not readable: {error}") from error
 
 
-class ModelLog(Follower):
-    """Follows the topic. `current` is the bundle of `query` that serves, None before there is one; `arms` say which
-    adapter moves the queries of whom. `adapters`: all that were trained, by version, in order.
+class RolloutLog(Follower):
+    """Follows what the topic says of adapters, and loads nothing. `rollout`: who serves whom; `request`: what
+    somebody wants of that; `adapters`: all that were trained, by version, in order."""
 
-    What cannot be used is refused loudly, and what served before goes on serving.
-    """
-
-    def __init__(self, settings: Settings, *, stamp: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(settings, "models")
-        self.current: Bundle | None = None
-        self.arms = Arms()
         self.rollout: AdapterRollout | None = None
         self.request: RolloutRequest | None = None
         self.adapters: dict[str, ModelBundle] = {}
-        self._stamp = stamp
-        self._dimension = describe_encoder(settings.encoder).dimension
-        self._store = BundleStore(f"{settings.content_store}/{FOLDER}")
-        self._active: str | None = None
-        self._loaded: dict[str, ServedAdapter | None] = {}
-        self._changed = False
 
     def take(self, record: Record) -> None:
         key = (record.key or b"").decode()
-        if key == QUERY_MODEL and record.value is not None:
-            self._active = ActiveModel.model_validate_json(record.value).active
-        elif key == ADAPTER_MODEL:
-            self._changed = True
+        if key == ADAPTER_MODEL:
             self.rollout = None if record.value is None else AdapterRollout.model_validate_json(record.value)
         elif key == ROLLOUT_REQUEST:
             self.request = None if record.value is None else RolloutRequest.model_validate_json(record.value)
@@ -79,13 +65,37 @@ class ModelLog(Follower):
             if record.value is not None:
                 self.adapters[version] = ModelBundle.model_validate_json(record.value)
 
+
+class ModelLog(RolloutLog):
+    """Loads what serves, too. `current` is the bundle of `query` that serves, None before there is one; `arms` say
+    which adapter moves the queries of whom.
+
+    What cannot be used is refused loudly, and what served before goes on serving.
+    """
+
+    def __init__(self, settings: Settings, *, stamp: str) -> None:
+        super().__init__(settings)
+        self.current: Bundle | None = None
+        self.arms = Arms()
+        self._stamp = stamp
+        self._dimension = describe_encoder(settings.encoder).dimension
+        self._store = BundleStore(f"{settings.content_store}/{FOLDER}")
+        self._active: str | None = None
+        self._served: AdapterRollout | None = None
+        self._loaded: dict[str, ServedAdapter | None] = {}
+
+    def take(self, record: Record) -> None:
+        super().take(record)
+        if record.key == QUERY_MODEL.encode() and record.value is not None:
+            self._active = ActiveModel.model_validate_json(record.value).active
+
     def at_end(self) -> None:
         """What serves now is loaded; what served in between is not."""
         active, self._active = self._active, None
         if active is not None:
             self._use(bundle_key(QUERY_MODEL, active))
-        if self._changed:
-            self._changed = False
+        if self.rollout != self._served:
+            self._served = self.rollout
             self.arms = self._arms()
 
     def _use(self, reference: str) -> None:

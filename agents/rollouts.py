@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agents.model_log import ModelLog
+from agents.model_log import RolloutLog
 from agents.outbox import Outgoing
 from agents.rollout import asked_rollout, next_rollout, step_of
 from state.clicks.trial import Step, TrialCounts
@@ -25,13 +25,13 @@ _FINISH_SHARE = 0.05
 class Rollouts:
     """Follows `models`, and says what is to be written next. One thread at a time decides."""
 
-    def __init__(self, settings: Settings, *, stamp: str) -> None:
+    def __init__(self, settings: Settings, models: RolloutLog | None = None) -> None:
         self._settings = settings
-        self._models = ModelLog(settings, stamp=stamp)
+        self._models = models or RolloutLog(settings)
         self._written: AdapterRollout | None = None
         self._looked_at = 0.0
         self._finished_at = 0.0
-        self._known = (0, True)
+        self._known: tuple[int, RolloutRequest | None] = (0, None)
         self._answering: RolloutRequest | None = None
         self._answered: RolloutRequest | None = None
 
@@ -82,13 +82,13 @@ class Rollouts:
         self._looked_at = now
         every = max(_LOOK_S, _FINISH_SHARE * self._settings.rollout.session_s)
         counting = self.step is not None and now - self._finished_at >= every
-        return counting or self._known != (len(self._models.adapters), self._asked is None)
+        return counting or self._known != (len(self._models.adapters), self._asked)
 
     def decide(self, counts: TrialCounts | None) -> tuple[list[Outgoing], AdapterRollout | None]:
         """The records to write, and how things stand then; None: nothing changes."""
         self._finished_at = time.monotonic()
         asked, adapters = self._asked, dict(self._models.adapters)
-        self._known, self._answering = (len(adapters), asked is None), asked
+        self._known, self._answering = (len(adapters), asked), asked
         settings, now = self._settings.rollout, datetime.now(UTC)
         if asked is not None:
             decided: AdapterRollout | None = asked_rollout(

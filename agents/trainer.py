@@ -10,26 +10,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import signal
 import threading
 import time
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
 from agents import crash_points
 from agents.fenced_writer import FencedWriter
-from agents.model_log import FOLDER, ModelLog
+from agents.model_log import FOLDER, RolloutLog
 from agents.outbox import Outgoing
 from agents.training import REPORT, Candidate, train
 from agents.training_log import TrainingLog
-from agents.worker import Worker, configure_logging, let_searchers_go_first, take_what_is_left
+from agents.worker import Worker, configure_logging, run_steps, take_what_is_left
 from models.bundles import BundleStore
-from models.encoders.registry import describe_encoder
 from models.gates.verdict import Verdict as Judged
 from streams.errors import BrokerError, TrieflowError
 from streams.events.models import ADAPTER_MODEL, ModelBundle, Verdict, bundle_key
@@ -61,8 +58,7 @@ class Trainer:
         self._worker = worker
         self._folder = settings.role_folder(ROLE)
         self._log = TrainingLog(settings)
-        stamp = describe_encoder(settings.encoder).stamp
-        self._models = ModelLog(settings, stamp=stamp)
+        self._models = RolloutLog(settings)
         self._store = BundleStore(f"{settings.content_store}/{FOLDER}")
         self._run: _Run | None = None
         self._told_at = 0.0
@@ -117,14 +113,14 @@ class Trainer:
             if run.told is not None and time.monotonic() - self._told_at >= TELL_EVERY_S:
                 self._told_at = time.monotonic()
                 stage, done, left = run.told
-                self._write([self._progress(run, stage, done=done, seconds_left=left)])
+                self._writer.write([self._progress(run, stage, done=done, seconds_left=left)])
             return
         self._run = None
         if isinstance(ended, Candidate):
             self._publish(run, ended)
         else:
             log.error("a training failed", run=run.request.run, reason=ended)
-            self._write([self._progress(run, "failed", message=ended)])
+            self._writer.write([self._progress(run, "failed", message=ended)])
         shutil.rmtree(run.folder, ignore_errors=True)
 
     def _publish(self, run: _Run, candidate: Candidate) -> None:
@@ -153,7 +149,7 @@ class Trainer:
         done = self._progress(
             run, "done", version=manifest.version, verdict=verdict, message=judgement.sentence
         )
-        self._write(
+        self._writer.write(
             [Outgoing(self._settings.topic("models"), key, bundle.to_json(), _headers("models")), done]
         )
         log.info("adapter trained", version=manifest.version, verdict=verdict, says=judgement.sentence)
@@ -181,9 +177,6 @@ class Trainer:
         )
         key = run.request.run.encode()
         return Outgoing(self._settings.topic("training"), key, event.to_json(), _headers("training"))
-
-    def _write(self, records: list[Outgoing]) -> None:
-        self._writer.write(records)
 
 
 class _Run:
@@ -258,20 +251,4 @@ def _headers(topic: str) -> list[tuple[str, bytes]]:
 
 def run(settings: Settings) -> None:
     """Run the trainer until it is told to stop. Raises TrieflowError when it cannot go on."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    let_searchers_go_first()
-    with Worker(settings, ROLE) as worker:
-        trainer = Trainer(worker)
-        try:
-            trainer.start()
-            while not stopping.wait(INTERVAL_S):
-                worker.health.beat()
-                trainer.step()
-        finally:
-            trainer.stop()
+    run_steps(settings, ROLE, Trainer, interval_s=INTERVAL_S)

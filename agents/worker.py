@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from types import TracebackType
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Protocol
 
 import structlog
 
@@ -63,6 +67,37 @@ def worker_encoder(settings: Settings) -> Encoder:
     """
     cache = FolderVectorStore(f"{settings.content_store}/vectors")
     return load_encoder(settings.encoder, threads=settings.encoder_threads, cache=cache)
+
+
+class Stepping(Protocol):
+    """A role that looks now and then, and acts at most once each time."""
+
+    def start(self) -> None: ...
+    def step(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def run_steps(
+    settings: Settings, role: str, make: Callable[[Worker], Stepping], *, interval_s: float
+) -> None:
+    """Run such a role, behind searchers, until it is told to stop. Raises what its methods raise."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    let_searchers_go_first()
+    with Worker(settings, role) as worker:
+        stepping = make(worker)
+        try:
+            stepping.start()
+            while not stopping.wait(interval_s):
+                worker.health.beat()
+                stepping.step()
+        finally:
+            stepping.stop()
 
 
 def let_searchers_go_first() -> None:
