@@ -31,7 +31,7 @@ down: $(INSTALLED) ## Stop what `make up` started
 	$(RUN)/trieflow down
 
 test: $(INSTALLED) ## Run all tests, on a real Kafka, with kills (about 25 minutes on two cores)
-	$(RUN)/pytest -m "" -n 3 --dist loadfile
+	$(RUN)/pytest -m "" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED) ## Run the tests that need no Kafka
 	$(RUN)/pytest

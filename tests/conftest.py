@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import structlog
 
 from streams.broker import EmbeddedBroker
 
+_T = TypeVar("_T")
+
 
 def pytest_configure() -> None:
     """A run in the background of a shell ignores SIGINT, and so would all processes that tests interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with systems of their own take turns, those that may take long with those that do not, and all others
+    are spread among them: several workers seldom start systems at once, and nothing long is left for the end."""
+    files: defaultdict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        files[item.path].append(item)
+    systems = sorted((each for each in files.values() if _has_system(each)), key=_limit_s, reverse=True)
+    half = (len(systems) + 1) // 2
+    in_turns = _spread(systems[:half], systems[: half - 1 : -1])
+    others = [each for each in files.values() if not _has_system(each)]
+    items[:] = chain.from_iterable(_spread(in_turns, others))
+
+
+def _has_system(tests: Sequence[pytest.Item]) -> bool:
+    return any(test.get_closest_marker(name) for test in tests for name in ("integration", "recovery"))
+
+
+def _limit_s(tests: Sequence[pytest.Item]) -> float:
+    limits = (test.get_closest_marker("timeout") for test in tests)
+    return max((float(limit.args[0]) for limit in limits if limit is not None), default=0.0)
+
+
+def _spread(first: Sequence[_T], second: Sequence[_T]) -> list[_T]:
+    """Both in their orders, each spread evenly over the whole."""
+    placed = [(place / len(some), each) for some in (first, second) for place, each in enumerate(some)]
+    return [each for _, each in sorted(placed, key=itemgetter(0))]
 
 
 @pytest.fixture(autouse=True)
