@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -53,37 +54,45 @@ class Answering:
         self._clicks = clicks
         self._stamp = stamp
 
-    def answer(self, ask: Ask, encoded: Encoded, codebooks: Codebooks) -> Answered:
-        """Answer a query that was checked. Raises DataError."""
+    def answer(
+        self, ask: Ask, encoded: Encoded, codebooks: Codebooks, *, history: Sequence[str] = ()
+    ) -> Answered:
+        """Answer a query that was checked. `history`: documents that the person chose before. Raises DataError."""
         arms, session = self._models.arms, ask.query.session_id or ask.query_id
-        tried = (
-            self._tried(ask, encoded, codebooks, arms) if ask.query.learn and arms.tries(session) else None
-        )
+        search = partial(self._by, ask.query, codebooks=codebooks, history=history)
+        tried = self._tried(ask, search, encoded, arms) if ask.query.learn and arms.tries(session) else None
         if tried is not None and tried.teams:
             return tried
-        answered = tried or self._by(ask.query, encoded, codebooks, arms.active, arm="active")
+        answered = tried or search(encoded, served=arms.active, arm="active")
         return self._explored(ask, answered, session)
 
-    def _tried(self, ask: Ask, encoded: Encoded, codebooks: Codebooks, arms: Arms) -> Answered:
+    def _tried(self, ask: Ask, search: Callable[..., Answered], encoded: Encoded, arms: Arms) -> Answered:
         """By the candidate, or by both. Where that fails, what serves answers, and the impression says so."""
         try:
-            tried = self._by(ask.query, encoded, codebooks, arms.candidate, arm="candidate")
+            tried = search(encoded, served=arms.candidate, arm="candidate")
         except DataError:
             raise
         except Exception as error:
             log.error("a candidate failed; what serves answers", query_id=ask.query_id, exc_info=error)
-            return self._by(ask.query, encoded, codebooks, arms.active, arm="fallback")
+            return search(encoded, served=arms.active, arm="fallback")
         if not arms.interleaved:
             return tried
         vectors = tried.found.vectors
-        active = self._by(ask.query, lambda: vectors, codebooks, arms.active, arm="active")
+        active = search(lambda: vectors, served=arms.active, arm="active")
         return interleaved(ask, active, tried)
 
     def _by(
-        self, query: Query, encoded: Encoded, codebooks: Codebooks, served: ServedAdapter | None, *, arm: Arm
+        self,
+        query: Query,
+        encoded: Encoded,
+        *,
+        codebooks: Codebooks,
+        history: Sequence[str],
+        served: ServedAdapter | None,
+        arm: Arm,
     ) -> Answered:
         adapter = None if served is None else served.adapter
-        found = self._searching.search(query, encoded, codebooks, adapter=adapter)
+        found = self._searching.search(query, encoded, codebooks, adapter=adapter, history=history)
         names = [self._stamp, found.bundle, served and served.reference]
         return Answered(found, [name for name in names if name], arm)
 

@@ -43,6 +43,11 @@ def summed(vectors: Sequence[QueryVector]) -> Vector:
     return wanted
 
 
+def is_sum(vectors: Sequence[QueryVector]) -> bool:
+    """Whether a query is a plain sum of what is asked for."""
+    return all(v.role == "and" and v.weight >= 0 for v in vectors)
+
+
 @dataclass(frozen=True)
 class Serving:
     """A decoder whose nodes the live index has taken in, and the weight that it counts with now."""
@@ -70,7 +75,10 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Asked:
-    """A query made ready: its parts for the compiled functions, its alternatives (one or more), its limits."""
+    """A query made ready: its parts for the compiled functions, its alternatives (one or more), its limits.
+
+    history: documents that moved it. without_history: its parts as they were before, None where nothing moved it.
+    """
 
     query: Query
     vectors: Sequence[QueryVector]
@@ -79,6 +87,8 @@ class Asked:
     allowed: BitMap | None
     path: Path
     epoch: int
+    history: Sequence[str] = ()
+    without_history: QueryArrays | None = None
 
     def wanted(self, parts: Vector) -> Vector:
         """Scores (n,) from those of the parts (p, n)."""
@@ -96,9 +106,10 @@ class Asked:
 @dataclass(frozen=True)
 class Candidates:
     """Documents that any path found: slots (n,), ascending, and of each (n,) its exact vector score, what raw
-    features changed in it, and what `not` takes away."""
+    features changed in it, what `not` takes away, and, where it is to be explained, what of it is personal."""
 
     slots: Slots
     scores: Vector
     raw: Vector
     lost: Vector
+    personal: Vector

@@ -26,6 +26,8 @@ class Found:
     """`<name>@<version>` of the bundle whose weights counted."""
     unsure: Unsure | None = None
     """What was done because the leaves that were opened looked wrong."""
+    history: Sequence[str] = ()
+    """Ids of the documents that the person chose before and that had a part in it."""
     low_confidence: bool = False
     """Whether its best hit scores like the worst of recent queries, or leaves looked wrong to the end."""
 

@@ -42,6 +42,7 @@ class Impressions:
             ],
             shuffled=bool(answered.random_pairs),
             random_pairs=list(answered.random_pairs),
+            history=list(found.history),
             unknown_words=list(found.unknown_words),
             models=answered.models,
             arm=answered.arm,

@@ -6,9 +6,9 @@ batch are those of the indexer:
 1. Decode; what is bad becomes a dead letter.
 2. Drop what is at or below the applied offset of its partition.
 3. Join and count (`state/clicks/ledger.py`), take back what is to be forgotten (`state/clicks/forgetting.py`).
-4. One fenced Kafka transaction: the full state of each key of `click-memory` that changed, receipts, bad cases,
-   requests for trainings, dead letters.
-5. One RocksDB write batch: impressions, counts, applied offsets.
+4. One fenced Kafka transaction: the full state of each key of `click-memory` and `profiles` that changed, receipts,
+   bad cases, requests for trainings, dead letters.
+5. One RocksDB write batch: impressions, counts, profiles, applied offsets.
 6. (the runtime) Ack.
 
 Killed between 4 and 5, the same events are counted again from the same rows: the records come out as they did, and
@@ -30,6 +30,7 @@ import structlog
 
 from agents import crash_points
 from agents.fenced_writer import FencedWriter
+from agents.ledger_records import SOURCE, ledger_records
 from agents.outbox import Outgoing
 from agents.rollouts import Rollouts
 from agents.runtime import Runtime, RuntimeOptions
@@ -43,7 +44,6 @@ from state.clicks.shard import ClickShard
 from streams.codec import decode_body, decode_key
 from streams.dead_letters import dead_letter
 from streams.errors import DataError, StateError
-from streams.events.click_memory import SUMMARY_KEY
 from streams.events.forgetting import ForgetReceipt, ForgetRequest
 from streams.events.impressions import Feedback, Impression
 from streams.headers import TYPES, cloud_event, derived_id
@@ -54,7 +54,6 @@ from streams.topics import DLQ, cluster_id
 log = structlog.get_logger()
 
 ROLE = "learner"
-SOURCE = "trieflow/learner"
 TOPICS = ("forget", "impressions", "feedback")
 """Requests first: where the logs are read again, little has to be taken back."""
 _MODELS: Mapping[str, type[Impression] | type[Feedback] | type[ForgetRequest]] = {
@@ -189,6 +188,7 @@ class Learner:
             cluster=self._cluster,
             stamp=self._stamp,
             max_age_s=self.settings.retention.impressions_h * 3_600,
+            personal=self.settings.personal,
         )
 
     # -- a batch ----------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Learner:
             outgoing += self._training_requests(shard, ledger, partition, applied)
             if __debug__:
                 crash_points.reached("3-4")
-            self._writer.write([*outgoing, *self._memory_records(ledger), *self._bad_cases(ledger)])  # 4
+            self._writer.write([*outgoing, *ledger_records(ledger, self.settings)])  # 4
             if __debug__:
                 crash_points.reached("4-5")
             shard.write(ledger, applied={(self._name(r), r.partition): r.offset for r in new})  # 5
@@ -328,35 +328,6 @@ class Learner:
             extra=event.record.incoming.passed_on(),
         )
         return Outgoing(self.settings.topic("forgotten"), event.key.encode(), receipt.to_json(), headers)
-
-    def _memory_records(self, ledger: Ledger) -> list[Outgoing]:
-        """The records of `click-memory` that a batch changes. Before the first click there is nothing to tell."""
-        if not ledger.state.accepted:
-            return []
-        topic = self.settings.topic("click-memory")
-        headers = cloud_event(event_type=TYPES["click-memory"], source=SOURCE)
-        records = [
-            Outgoing(topic, key.encode(), None if known is None else known.event().to_json(), headers, 0)
-            for key, known in ledger.touched.items()
-            if known is None or known.documents
-        ]
-        summary = ledger.summary()
-        if summary is not None:
-            records.append(Outgoing(topic, SUMMARY_KEY.encode(), summary.to_json(), headers, 0))
-        return records
-
-    def _bad_cases(self, ledger: Ledger) -> list[Outgoing]:
-        """What the batch tells of queries that went wrong; told twice, it has the same id."""
-        topic = self.settings.topic("bad-cases")
-        return [
-            Outgoing(
-                topic,
-                (case.query_id or "").encode(),
-                case.to_json(),
-                cloud_event(event_type=TYPES["bad-cases"], source=SOURCE, event_id=event_id),
-            )
-            for event_id, case in ledger.bad_cases.told.items()
-        ]
 
     def _name(self, record: Record) -> str:
         return record.topic.removeprefix(self.settings.prefix)

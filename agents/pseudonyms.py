@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import structlog
-
-from agents.following import Follower
+from agents.disk_following import DiskFollower, opened
 from agents.keyed_hashes import KeyedHashes
 from agents.outbox import Outbox, Outgoing
 from state.salts import SaltRecord, Salts
-from streams.errors import StateError
 from streams.events.forgetting import UserSalt
 from streams.events.impressions import Impression
 from streams.headers import TYPES, cloud_event
 from streams.records import Record
 from streams.settings import Settings
 
-log = structlog.get_logger()
-
 SOURCE = "trieflow/searcher"
 _SALT_BYTES, _PROPOSAL_BYTES = 32, 8
-_BATCH = 1_000
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,17 @@ class Pseudonym:
         return impression.model_copy(update={"user": self.person, "session_id": hashed})
 
 
-class Pseudonyms(Follower):
+class Pseudonyms(DiskFollower[SaltRecord]):
     """Follows `user-salts` into a RocksDB in `folder`. Knows users by their salts, gives one to who has none."""
 
     def __init__(
         self, settings: Settings, folder: Path, *, cluster: str, hashes: KeyedHashes, outbox: Outbox
     ) -> None:
-        super().__init__(settings, "user-salts")
+        max_age_s = settings.retention.tombstones_h * 3_600
+        self._salts = opened(partial(Salts, cluster=cluster, max_age_s=max_age_s), folder)
+        super().__init__(settings, "user-salts", self._salts)
         self._hashes = hashes
         self._outbox = outbox
-        self._salts = _opened(settings, folder, cluster)
-        self._batch: list[SaltRecord] = []
-        self._compaction_is_due = False
         self._waiting: dict[str, Future[str]] = {}
         self._lock = threading.Lock()
 
@@ -87,33 +81,10 @@ class Pseudonyms(Follower):
 
     # -- the thread that follows ------------------------------------------------------------------------
 
-    @property
-    def start_offset(self) -> int:
-        return self._salts.next_offset
+    def read(self, record: Record) -> SaltRecord:
+        return read_salt(record)
 
-    def take(self, record: Record) -> None:
-        try:
-            self._batch.append(read_salt(record))
-        except ValueError as error:
-            log.warning("not a salt: left out", offset=record.offset, reason=str(error))
-            return
-        if len(self._batch) >= _BATCH or self.has_caught_up:
-            self._apply()
-
-    def at_end(self) -> None:
-        self._apply()
-        if self._compaction_is_due:
-            self._compaction_is_due = False
-            self._salts.compact()
-
-    def stop(self) -> None:
-        super().stop()
-        self._salts.close()
-
-    def _apply(self) -> None:
-        records, self._batch = self._batch, []
-        self._salts.apply(records)
-        self._compaction_is_due |= any(record.salt is None for record in records)
+    def applied(self, records: Sequence[SaltRecord]) -> None:
         for user in {record.user for record in records}:
             salt = self._salts.of(user)
             if salt is not None:
@@ -147,13 +118,3 @@ def read_salt(record: Record) -> SaltRecord:
         raise ValueError("the key is not <hash of the user>/<proposal>")
     salt = None if record.value is None else UserSalt.model_validate_json(record.value).salt
     return SaltRecord(record.offset, user, proposal, salt)
-
-
-def _opened(settings: Settings, folder: Path, cluster: str) -> Salts:
-    max_age_s = settings.retention.tombstones_h * 3_600
-    try:
-        return Salts(folder, cluster=cluster, max_age_s=max_age_s)
-    except StateError as error:
-        log.warning("salts deleted, the topic rebuilds them", path=str(folder), reason=str(error))
-        shutil.rmtree(folder, ignore_errors=True)
-        return Salts(folder, cluster=cluster, max_age_s=max_age_s)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.asked import Serving
+from agents.asked import Serving, Vector
 from agents.dense_path import DenseFeed
 from agents.lexical_path import LexicalPath
 from agents.model_log import fusion_weights
@@ -45,8 +45,12 @@ class Searchable:
         shard: Shard,
         encoder: EncoderDescription,
         hash_word: Callable[[str], str],
+        as_query: Callable[[Vector], Vector],
     ) -> None:
-        """Words and graph are kept below `folder`. Raises StateError when it cannot be opened."""
+        """Words and graph are kept below `folder`. `as_query`: of the encoder.
+
+        Raises StateError when it cannot be opened.
+        """
         self._stamp = encoder.stamp
         self.shard = shard
         self.index = LiveIndex(encoder.dimension)
@@ -62,6 +66,7 @@ class Searchable:
             dense=self.dense,
             memory=self.memory,
             hash_word=hash_word,
+            as_query=as_query,
         )
         self._serving: Serving | None = None
         self._bundle: str | None = None

@@ -29,8 +29,9 @@ from agents.interpreter import favour_answers
 from agents.keyed_hashes import KeyedHashes
 from agents.model_log import ModelLog
 from agents.outbox import Outbox, Outgoing, RefusedError
-from agents.pseudonyms import Pseudonyms
-from agents.query_vectors import QueryVectors
+from agents.profile_log import ProfileLog
+from agents.pseudonyms import Pseudonym, Pseudonyms
+from agents.query_vectors import PreparedPart, QueryVectors
 from agents.replica import Replica, wait_until_ready
 from agents.runtime import Runtime, RuntimeOptions
 from agents.searchable import Searchable
@@ -118,6 +119,7 @@ class Searcher:
             shard=self._shard,
             encoder=description,
             hash_word=hashes.word,
+            as_query=self._encoding.as_query,
         )
         self._index, self._searching = self._held.index, self._held.searching
         self._snapshots = IndexSnapshots(
@@ -138,6 +140,9 @@ class Searcher:
             cluster=cluster,
             hashes=hashes,
             outbox=self._outbox,
+        )
+        self._profiles = ProfileLog(
+            self._settings, self._settings.role_folder(ROLE) / "profiles", cluster=cluster
         )
         self._vectors = QueryVectors(
             self._settings, encoding=self._encoding, store=store, like=self._searching.like
@@ -171,6 +176,7 @@ class Searcher:
             self._models,
             self._clicks,
             self._pseudonyms,
+            self._profiles,
             self._held.lexical,
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
@@ -199,6 +205,7 @@ class Searcher:
         self._models.start()
         self._clicks.start()
         self._pseudonyms.start()
+        self._profiles.start()
         if not self._snapshots.load(self._shard):
             self._held.fill()
         self._held.begin()
@@ -227,6 +234,7 @@ class Searcher:
         self._models.stop()
         self._clicks.stop()
         self._pseudonyms.stop()
+        self._profiles.stop()
         self._outbox.close()
         self._held.close()
 
@@ -329,9 +337,7 @@ class Searcher:
         parts = await self._vectors.prepare(ask)
         ready = time.perf_counter()
         seen = self._seen()
-        answered = await self._in_thread(
-            lambda: self._answering.answer(ask, self._vectors.submit(ask, parts), seen.codebooks)
-        )
+        answered, known = await self._in_thread(lambda: self._searched(ask, parts, seen.codebooks))
         found = answered.found
         took = {"prepare": ready - started, **found.seconds, "total": time.perf_counter() - started}
         result = self._result(ask, answered, took, seen)
@@ -343,10 +349,19 @@ class Searcher:
         outgoing = checked([answer(ask, result), impression(ask, shown, self._settings)])
         if ask.query.user_id is None:
             return outgoing, None
-        known = await self._in_thread(partial(self._pseudonyms.known, ask.query.user_id))
         if known is None:
             return outgoing[:1], partial(self._shown_to_somebody_new, ask, shown, ask.query.user_id)
         return [outgoing[0], impression(ask, known.put_on(shown), self._settings)], None
+
+    def _searched(
+        self, ask: Ask, parts: Sequence[PreparedPart], codebooks: Codebooks
+    ) -> tuple[Answered, Pseudonym | None]:
+        """The answer, and who asked, where that is known; what they chose is read while the query is encoded."""
+        encoded, user = self._vectors.submit(ask, parts), ask.query.user_id
+        known = None if user is None else self._pseudonyms.known(user)
+        is_personal = known is not None and ask.query.personal and self._settings.personal.weight > 0
+        history = self._profiles.of(known.person) if known is not None and is_personal else ()
+        return self._answering.answer(ask, encoded, codebooks, history=history), known
 
     async def _shown_to_somebody_new(self, ask: Ask, shown: Impression, user_id: str) -> Outgoing:
         """The impression of a user whose salt has to be made first."""

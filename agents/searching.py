@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector, summed
+from agents.asked import Alternative, Asked, PartKind, QueryVector, Serving, Slots, Vector, is_sum, summed
 from agents.calibrations import calibrations
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
+from agents.exact_scores import ExactScores
 from agents.found import Found, Stages, Told
+from agents.personal import Personal
 from agents.showing import Showing
 from models.adapter.adapter import QueryAdapter
-from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
 from state.bitmaps import bitmap_of_slots
 from state.clicks.memory import ClickMemory
@@ -55,8 +56,9 @@ class Searching:
         dense: DenseFeed,
         memory: ClickMemory,
         hash_word: Callable[[str], str],
+        as_query: Callable[[Vector], Vector],
     ) -> None:
-        """`hash_word`: how a word is called in the memory."""
+        """`hash_word`: how a word is called in the memory. `as_query`: of the encoder."""
         self._settings: SearchSettings = settings.search
         self._by_seeds = settings.search.generation == "seeds"
         self._exact_up_to = settings.index.exact_up_to
@@ -68,6 +70,8 @@ class Searching:
         self._memory = memory
         self._hash_word = hash_word
         self._showing = Showing(index, shard)
+        self._scores = ExactScores(index, shard, encoder, shortlist=settings.search.shortlist)
+        self._personal = Personal(index, encoder, as_query=as_query, weight=settings.personal.weight)
         self._fusing: tuple[FusionWeights, str | None] = (FusionWeights(), None)
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
@@ -89,13 +93,14 @@ class Searching:
         codebooks: Codebooks,
         *,
         adapter: QueryAdapter | None = None,
+        history: Sequence[str] = (),
         told: Told | None = None,
     ) -> Found:
         """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
 
         Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The adapter
-        moves what somebody wrote; the click memory knows queries as they were encoded. `told`: to make an old
-        answer again.
+        moves what somebody wrote, and so does the history, ids of documents that the person chose; the click memory
+        knows queries as they were encoded. `told`: to make an old answer again.
         """
         stages = Stages()
         with self._index.reading():
@@ -104,7 +109,7 @@ class Searching:
             vectors = encoded()
             stages.done("encode")
             weights, bundle = self._fusing
-            asked = self._asked(query, vectors, codebooks, allowed, adapter)
+            asked = self._asked(query, vectors, codebooks, allowed, adapter, history)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots, unsure = self._by_vectors(asked, path, told)
             stages.done("generate" if path is not None else "dense")
@@ -115,12 +120,23 @@ class Searching:
             remembered = self._remembered(asked, unknown)
             slots = np.union1d(np.union1d(slots, lexical.slots), _gaining(remembered))
             lexical = self._less_left_out(asked, lexical, slots)
-            found = self._scored(asked, slots)
+            found = self._scores.of(asked, slots)
             stages.done("resolve")
             hits = self._showing.hits(asked, path, found, lexical, weights, remembered)
         stages.done("fuse")
         is_low = unsure == "graph" or (told is None and self._scores_low(asked, hits))
-        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown, bundle, unsure, is_low)
+        return Found(
+            hits=hits,
+            mode=asked.path,
+            epoch=asked.epoch,
+            seconds=stages.seconds,
+            vectors=vectors,
+            unknown_words=unknown,
+            bundle=bundle,
+            unsure=unsure,
+            low_confidence=is_low,
+            history=asked.history,
+        )
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
@@ -157,22 +173,29 @@ class Searching:
         codebooks: Codebooks,
         allowed: BitMap | None,
         adapter: QueryAdapter | None,
+        history: Sequence[str],
     ) -> Asked:
         moved = [adapter(v.vector) if adapter is not None and v.is_typed else v.vector for v in vectors]
+        path = self._path(query, codebooks)
         scoring = ScoringQuery(
             [
                 ScoringPart(vector, v.weight, calibrations(self._encoder, v.kind))
                 for v, vector in zip(vectors, moved, strict=True)
             ]
         )
-        arrays = scoring.arrays(self._index.dimension)
+        plain = arrays = scoring.arrays(self._index.dimension)
+        counted: list[str] = []
+        if history and path != "lexical":
+            scoring, counted = self._personal.moved(scoring, plain, vectors, history)
+            arrays = scoring.arrays(self._index.dimension)
         epoch = self._index.active_epoch or 0
-        path = self._path(query, has_tree=epoch in codebooks.trees)
         learns = path == "generative" and self._settings.generation != "geometry"
         serving = self._serving if learns else None
         learned = serving.learned if serving and serving.epoch == epoch else None
         rows = alternatives(arrays.weights, [v.role for v in vectors])
-        directions = rows @ np.stack(moved) / np.abs(rows).sum(axis=1, keepdims=True)
+        directions = (
+            rows @ np.stack([part.vector for part in scoring.parts]) / np.abs(rows).sum(axis=1, keepdims=True)
+        )
         return Asked(
             query=query,
             vectors=vectors,
@@ -184,9 +207,12 @@ class Searching:
             allowed=allowed,
             path=path,
             epoch=epoch,
+            history=counted,
+            without_history=plain if counted else None,
         )
 
-    def _path(self, query: Query, *, has_tree: bool) -> Path:
+    def _path(self, query: Query, codebooks: Codebooks) -> Path:
+        has_tree = (self._index.active_epoch or 0) in codebooks.trees
         wanted = query.mode
         if wanted == "lexical":
             return "lexical"
@@ -223,7 +249,7 @@ class Searching:
 
         Only for queries that are a sum: what was clicked for "this, not that" says little about either.
         """
-        if asked.path == "lexical" or any(v.role != "and" or v.weight < 0 for v in asked.vectors):
+        if asked.path == "lexical" or not is_sum(asked.vectors):
             return {}
         boosts = self._memory.boosts(summed(asked.vectors), unknown)
         if not boosts:
@@ -356,36 +382,6 @@ class Searching:
         best = np.concatenate([each.slots for each in opened])[np.argsort(-scores, kind="stable")[:_BEST]]
         products = self._index.fused(best) @ alternative.direction
         return float(products.min()) - opened[-1].unopened if len(best) else -np.inf
-
-    def _scored(self, asked: Asked, slots: Slots) -> Candidates:
-        """Exact scores of what any path found; documents that are gone by now are left out."""
-        parts = self._index.parts(asked.arrays, slots)
-        there = ~np.isnan(parts).any(axis=0)
-        slots, parts = slots[there], parts[:, there]
-        joint = asked.wanted(parts)
-        calibration = self._encoder.calibration.get("image>raw")
-        if calibration is not None and any(vector.raw is not None for vector in asked.vectors):
-            best = np.argsort(-joint, kind="stable")[: self._settings.shortlist]
-            parts[:, best] = self._by_raw(asked, slots[best], parts[:, best], calibration)
-        scores = asked.wanted(parts)
-        return Candidates(slots, scores, scores - joint, asked.lost(parts))
-
-    def _by_raw(self, asked: Asked, slots: Slots, parts: Vector, calibration: Calibrated) -> Vector:
-        """The parts (p, n) with pictures compared with pictures by raw features, in place of the joint part."""
-        exact = parts.copy()
-        for number, vector in enumerate(asked.vectors):
-            if vector.raw is None:
-                continue
-            for i, slot in enumerate(slots.tolist()):
-                document_id = self._index.document_id(slot)
-                best = None if document_id is None else self._raw_product(document_id, vector.raw)
-                if best is not None:
-                    exact[number, i] = (best - calibration.mean) / calibration.spread
-        return exact
-
-    def _raw_product(self, document_id: str, raw: Vector) -> float | None:
-        rows = [v.array for v in self._shard.vectors(document_id) if v.kind == "raw"]
-        return max((float(row.astype(np.float32) @ raw) for row in rows), default=None)
 
 
 def _gaining(remembered: Mapping[int, float]) -> Slots:

@@ -38,7 +38,9 @@ class Showing:
         order = np.argsort(-found.scores, kind="stable")
         near = RankedList(asked.path, found.slots[order], found.scores[order])
         fused = fuse([lexical] if asked.path == "lexical" else [lexical, near], weights, len(found.slots))
-        raw, lost = _by_slot(found, found.raw, asked), _by_slot(found, found.lost, asked)
+        raw, lost, personal = (
+            _by_slot(found, values, asked) for values in (found.raw, found.lost, found.personal)
+        )
         slots = fused.slots.tolist()
         scores = fused.scores + [remembered.get(slot, 0.0) - lost.get(slot, 0.0) for slot in slots]
         shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
@@ -59,6 +61,7 @@ class Showing:
                     raw=raw.get(document.slot, 0.0),
                     lost=lost.get(document.slot, 0.0),
                     remembered=remembered.get(document.slot, 0.0),
+                    personal=personal.get(document.slot, 0.0),
                 ),
                 probability=probability,
                 stored=content,
@@ -115,13 +118,15 @@ def _by_slot(found: Candidates, values: Vector, asked: Asked) -> dict[int, float
 
 
 def _parts(
-    fused: Fused, row: int, path: Path, *, raw: float, lost: float, remembered: float
+    fused: Fused, row: int, path: Path, *, raw: float, lost: float, remembered: float, personal: float
 ) -> dict[str, float]:
-    """What each path gave to a document; raw features, clicks, what `not` takes away have parts of their own."""
+    """What each path gave to a document; raw features, clicks, what `not` takes away, and what the person chose
+    before have parts of their own."""
     parts: dict[str, float] = {name: float(values[row]) for name, values in fused.parts.items()}
-    if raw:
-        parts[path] = parts.get(path, 0.0) - raw
-        parts["raw"] = raw
+    for name, value in (("raw", raw), ("personal", personal)):
+        if value:
+            parts[path] = parts.get(path, 0.0) - value
+            parts[name] = value
     if lost:
         parts["not"] = -lost
     if remembered:

@@ -89,7 +89,14 @@ class BareSearcher:
         self._codebooks = Codebooks(trees={book.epoch: book}, active=book.epoch, highest=book.epoch)
         with self.measured.stage("shard opened"):
             self.shard = Shard.open(folder / "replica")
-        self._held = Searchable(settings, folder, shard=self.shard, encoder=description, hash_word=str)
+        self._held = Searchable(
+            settings,
+            folder,
+            shard=self.shard,
+            encoder=description,
+            hash_word=str,
+            as_query=self.encoding.as_query,
+        )
         self.index, self.searching = self._held.index, self._held.searching
         self.lexical, self.dense = self._held.lexical, self._held.dense
         self._stamp = description.stamp

@@ -178,6 +178,10 @@ class Overlay(Generic[Name]):
             read[key] = self._columns.get(column, key)
         return read[key]
 
+    def stored(self, column: Name) -> Iterator[_Item]:
+        """All rows in order of keys, changes left out."""
+        return self._columns.items(column)
+
     def read_ahead(self, column: Name, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read keys together, changes left out: a read costs more than a row."""
         found = self._columns.get_all(column, keys) if keys else []

@@ -28,7 +28,7 @@ from state.generative import GenerativePath
 from state.readers import Readers, Retired
 from state.vector_rows import Block, QueryArrays, RowArrays, Vector, VectorRows
 from streams.events.assignments import Modality
-from streams.events.documents import FieldValue, Scalar
+from streams.events.documents import FieldValue, Scalar, VectorKind
 from streams.semantic_id import INSTANCE_BITS
 
 Floats = NDArray[np.float32]
@@ -224,6 +224,10 @@ class LiveIndex:
     def vectors(self, slot: int) -> Floats:
         """The vectors (rows, d) of a document as they are held, in 16 bits."""
         return self._rows.vectors(slot)
+
+    def kinds(self, slot: int) -> list[VectorKind]:
+        """The kinds of the vectors of a document."""
+        return self._rows.kinds(slot)
 
     def fused(self, slots: Slots) -> Floats:
         """For each slot the vector (n, d) that its leaf follows from: the mean of those that are held."""

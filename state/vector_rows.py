@@ -194,6 +194,10 @@ class VectorRows:
         _add_means(self.arrays, slots, means)
         return means[:, : self.dimension]
 
+    def kinds(self, slot: int) -> list[VectorKind]:
+        """The kinds of the vectors of a slot."""
+        return [JOINT_KINDS[kind] for kind in self.arrays.whole[self._rows_of([slot]), _KIND].tolist()]
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """Which rows belong to which slot, as arrays of their own; the numbers in the rows are in `blocks`."""
         links = np.empty((self._used, 2), dtype=np.int32)

@@ -30,6 +30,7 @@ TYPES: Mapping[str, str] = {
     "feedback": "trieflow.feedback.given.v1",
     "click-memory": "trieflow.click-memory.changed.v1",
     "training": "trieflow.training.changed.v1",
+    "profiles": "trieflow.profile.changed.v1",
     "user-salts": "trieflow.user-salt.made.v1",
     "forget": "trieflow.forget.asked.v1",
     "forgotten": "trieflow.forget.done.v1",

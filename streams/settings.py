@@ -147,6 +147,26 @@ class LearningSettings(Section):
     )
 
 
+class PersonalSettings(Section):
+    """What people chose before, as a part of their own queries: of those alone that carry a `user_id`."""
+
+    documents: int = Field(
+        default=20,
+        ge=0,
+        le=40,
+        description="documents kept of each user, the latest that were chosen; 0: none",
+    )
+    days: float = Field(
+        default=30.0, gt=0, description="what is kept of a user goes when nothing was chosen for so long"
+    )
+    weight: float = Field(
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="length of that part beside the query's, at most; 0: it counts not",
+    )
+
+
 class TrainingSettings(Section):
     """When an adapter is trained, and on what."""
 
@@ -263,6 +283,7 @@ class Settings(BaseSettings):
     indexer: IndexerSettings = IndexerSettings()
     search: SearchSettings = SearchSettings()
     learning: LearningSettings = LearningSettings()
+    personal: PersonalSettings = PersonalSettings()
     training: TrainingSettings = TrainingSettings()
     rollout: RolloutSettings = RolloutSettings()
     privacy: PrivacySettings = PrivacySettings()

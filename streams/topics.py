@@ -53,6 +53,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         _compacted("codebooks", 1, settings),
         _compacted("models", 1, settings),
         _compacted("click-memory", 1, settings),
+        _compacted("profiles", 1, settings),
         _timed("moves", p, 24),
         _timed("queries", p, keep.queries_h),
         _timed("results", p, keep.queries_h),

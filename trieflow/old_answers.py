@@ -52,7 +52,7 @@ class Shown(NamedTuple):
 @dataclass(frozen=True)
 class OldAnswer:
     """An answer as it was given. `fresh_until` is None where no record of the log came in during the search;
-    `unknown_words` is None where nothing tells them."""
+    `unknown_words` and `history` are None where nothing tells them."""
 
     query_id: str
     query: Query
@@ -71,6 +71,7 @@ class OldAnswer:
     behind: Mapping[str, int] = field(default_factory=dict)
     query_vector: StampedVector | None = None
     unknown_words: Sequence[str] | None = None
+    history: Sequence[str] | None = None
     random_pairs: Sequence[int] = ()
     adapters: Sequence[str] = ()
     """`name@version` of those that moved the query: of an interleaved answer, of the incumbent first."""
@@ -96,6 +97,7 @@ class OldAnswer:
             behind=impression.behind or {},
             query_vector=impression.query_vector,
             unknown_words=impression.unknown_words,
+            history=impression.history,
             random_pairs=impression.random_pairs,
             adapters=_adapters(impression.models),
             interleaved=impression.arm == "interleaved",

@@ -18,6 +18,7 @@ from agents.assignment_log import read_log, read_log_record
 from agents.click_log import ClickLog
 from agents.codebook_log import CodebookLog, Codebooks
 from agents.content_store import ContentStore
+from agents.encoding import EncodingService
 from agents.epochs import PROVISIONAL
 from agents.keyed_hashes import KEY_FILE, KeyedHashes
 from agents.model_log import FOLDER
@@ -26,7 +27,6 @@ from agents.trees import IndexTrees
 from models.adapter.adapter import FILE as ADAPTER_FILE
 from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore
-from models.encoders.base import EncoderDescription
 from state.shard import Shard
 from state.warm_up import warm_up
 from streams.errors import ModelError
@@ -82,7 +82,7 @@ class OldIndex:
 
 @contextmanager
 def old_index(
-    settings: Settings, answer: OldAnswer, encoder: EncoderDescription, *, progress: Progress
+    settings: Settings, answer: OldAnswer, encoding: EncodingService, *, progress: Progress
 ) -> Iterator[OldIndex]:
     """Make the index again as it was for an answer. Raises GoneError, BrokerError, StateError, ModelError.
 
@@ -92,12 +92,17 @@ def old_index(
     with TemporaryDirectory(prefix="trieflow-replay-") as folder:
         shard = Shard.open(Path(folder) / "replica")
         held = Searchable(
-            settings, Path(folder), shard=shard, encoder=encoder, hash_word=_hash_word(settings)
+            settings,
+            Path(folder),
+            shard=shard,
+            encoder=encoding.description,
+            hash_word=_hash_word(settings),
+            as_query=encoding.as_query,
         )
         try:
             warm_up()
             documents = _fold(settings, shard, answer.fresh_to, progress)
-            codebooks, leaves = _trees(settings, held, answer, stamp=encoder.stamp)
+            codebooks, leaves = _trees(settings, held, answer, stamp=encoding.description.stamp)
             held.fill()
             held.begin()
             held.index.activate(answer.epoch)

@@ -19,15 +19,17 @@ OF_USER: Sequence[tuple[str, str]] = (
     ("feedback.dlq", "feedback that could not be used, as it was sent"),
     ("user-salts", "the salt, unread by consumers"),
     ("click-memory", "earlier sums of queries, unread by consumers; no user"),
+    ("profiles", "what the user chose, by that hash, unread by consumers"),
 )
 OF_DOCUMENT: Sequence[tuple[str, str]] = (
     ("documents", "the document, unread by consumers"),
     ("assignments", "the document as it was indexed, unread by consumers"),
     ("click-memory", "its clicks, unread by consumers"),
+    ("profiles", "its id where users chose it, unread by consumers"),
     ("receipts", "its id"),
     ("results", "its id, title and fields in answers"),
     ("queries", "its id where somebody asked for what is like it"),
-    ("impressions", "its id in what was shown"),
+    ("impressions", "its id in what was shown, and in what somebody had chosen before"),
     ("feedback", "its id in what was clicked"),
     ("forget", "its id, in the request"),
     ("documents.dlq", "what of it could not be used, as it was sent"),

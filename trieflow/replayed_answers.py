@@ -72,7 +72,7 @@ def replay_answer(settings: Settings, query_id: str, *, progress: Progress) -> R
         )
     encoding = EncodingService(worker_encoder(settings), sensor=Sensor())
     try:
-        with old_index(settings, answer, described, progress=progress) as index:
+        with old_index(settings, answer, encoding, progress=progress) as index:
             return _Replay(settings, answer, index, encoding).run()
     finally:
         encoding.close()
@@ -148,7 +148,14 @@ class _Replay:
             encoded = self._vectors.submit(self._ask, parts)
             query = answer.query.model_copy(update={"explain": True, "top_k": self._depth})
             by = [
-                searching.search(query, encoded, self._index.codebooks, told=told, adapter=adapter)
+                searching.search(
+                    query,
+                    encoded,
+                    self._index.codebooks,
+                    told=told,
+                    adapter=adapter,
+                    history=answer.history or (),
+                )
                 for adapter in self._index.adapters
             ]
             return by[0] if len(by) == 1 else self._interleaved(by)
@@ -184,6 +191,11 @@ class _Replay:
             yield f"the path that was taken is {found.mode}, it was {answer.mode}"
         if answer.query_vector is not None and _differ(answer.query_vector.array(), found.vectors):
             yield "the query's vector is another: a picture or a document that it names has changed"
+        gone = len(answer.history or ()) - len(found.history)
+        if gone:
+            yield f"{gone} documents that the person chose before are not there any more"
+        if answer.history is None and answer.query.user_id is not None and answer.query.personal:
+            yield "a probe: what the person had chosen before is not kept, and has no part in it"
         if answer.unknown_words is None and answer.memory_offset >= 0:
             yield "a probe: words that clicks taught count only with the key of the hashes, in the data folder"
 

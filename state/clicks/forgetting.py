@@ -1,7 +1,7 @@
 """Forgetting people and documents: what they brought is taken back, and the logs cannot bring it again.
 
-What is forgotten is known by a digest alone. Whatever else is once kept of people (profiles, rows to train on) is
-to be given up in `_forget_person`.
+What is forgotten is known by a digest alone. Whatever else is once kept of people (rows to train on) is to be given
+up in `_forget_person`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Forgetting:
     def _forget_person(self, person: str, *, at: float, until: float) -> tuple[int, int]:
         """All impressions of a person and what they added; returns how many, and how many clicks."""
         self._remember_forgotten(_PERSON, person, at=at, until=until)
+        self._rows.profiles.forget(person)
         found = self._impressions(person)
         for query_id, row in found.items():
             self._take_back_link(query_id, row)
@@ -169,6 +170,7 @@ class Forgetting:
                 self._rows.impressions[query_id] = _without(row, document_id)
                 self._rows.bad_cases.forget_document(document_id, query_id)
                 self._rows.rows.put("caps", cap_key(row.person, document_id), None)
+        self._rows.profiles.forget_document(document_id)
         self._forget_clicks_on(document_id)
         self._forget_waiting(document_id)
         return impressions, clicks

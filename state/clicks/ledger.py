@@ -25,6 +25,7 @@ from state.clicks.ledger_rows import (
     link_key,
     number_key,
 )
+from state.clicks.profiles import Chosen
 from state.clicks.rows import LINKED, Act, ImpressionRow, Remembered, Shown, person_of, query_key
 from state.clicks.trial import Step, Trial
 from state.columns import Columns, Mutations
@@ -32,7 +33,7 @@ from streams.events.assignments import StampedVector
 from streams.events.click_memory import QUERY_PREFIX, WORD_PREFIX, MemorySummary
 from streams.events.forgetting import ForgetRequest
 from streams.events.impressions import Feedback, Impression
-from streams.settings import LearningSettings
+from streams.settings import LearningSettings, PersonalSettings
 
 Outcome = Literal[
     "counted", "noted", "waiting", "repeated", "not_shown", "late", "capped", "expired", "forgotten"
@@ -56,9 +57,11 @@ class Ledger(LedgerRows):
         *,
         stamp: str,
         step: Step | None = None,
+        personal: PersonalSettings | None = None,
     ) -> None:
-        """`stamp`: of the encoder whose queries are remembered; others are left out. `step`: of a rollout."""
-        super().__init__(columns, settings, stamp=stamp)
+        """`stamp`: of the encoder whose queries are remembered; others are left out. `step`: of a rollout.
+        `personal`: None keeps no profiles."""
+        super().__init__(columns, settings, stamp=stamp, personal=personal)
         self.trial = Trial(self, step)
         self.outcomes: Counter[Outcome] = Counter()
         self._forgetting = Forgetting(self)
@@ -168,6 +171,7 @@ class Ledger(LedgerRows):
         if not self._within_cap(row.person, act.document_id):
             return "capped"
         self._credit(query_id, row, act.document_id, position)
+        self.profiles.chose(row.person, Chosen(act.document_id, act.at))
         return "counted"
 
     def _credit(self, query_id: str, row: ImpressionRow, document_id: str, position: int) -> None:
@@ -251,7 +255,8 @@ class Ledger(LedgerRows):
     # -- what is given up -------------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Give up what is more than the settings keep: the oldest impressions, what was used longest ago."""
+        """Give up what is more than the settings keep: the oldest impressions, what was used longest ago, old
+        profiles."""
         while self.state.number - self.state.oldest > self.settings.impressions:
             self._drop_oldest()
             self.state.oldest += 1
@@ -261,6 +266,7 @@ class Ledger(LedgerRows):
             self._forget_words(self.state.words - self.settings.words)
         for remembered in filter(None, self.memory.values()):
             remembered.keep(self.settings.documents)
+        self.profiles.drop_old(self.state.newest)
 
     def expire(self) -> None:
         """Give up feedback whose impression did not come within the window."""

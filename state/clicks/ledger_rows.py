@@ -13,15 +13,26 @@ from numpy.typing import NDArray
 
 from state.clicks.bad_cases import BadCases
 from state.clicks.examination import fit_exponent
+from state.clicks.profiles import Profiles
 from state.clicks.rows import ImpressionRow, Remembered
 from state.columns import Columns, Mutations, Overlay
 from streams.events.assignments import StampedVector
 from streams.events.click_memory import word_key
 from streams.events.impressions import Impression
-from streams.settings import LearningSettings
+from streams.settings import LearningSettings, PersonalSettings
 
 ColumnName = Literal[
-    "meta", "impressions", "order", "early", "memory", "caps", "forgotten", "sessions", "cases"
+    "meta",
+    "impressions",
+    "order",
+    "early",
+    "memory",
+    "caps",
+    "forgotten",
+    "sessions",
+    "cases",
+    "profiles",
+    "profile_days",
 ]
 
 LINK = b"\x00"
@@ -72,13 +83,21 @@ class LedgerState:
 class LedgerRows:
     """One batch over the rows of the shard: what comes later sees each change. `mutations` is their sum."""
 
-    def __init__(self, columns: Columns[ColumnName], settings: LearningSettings, *, stamp: str) -> None:
-        """`stamp`: of the encoder whose queries are remembered."""
+    def __init__(
+        self,
+        columns: Columns[ColumnName],
+        settings: LearningSettings,
+        *,
+        stamp: str,
+        personal: PersonalSettings | None = None,
+    ) -> None:
+        """`stamp`: of the encoder whose queries are remembered. `personal`: None keeps no profiles."""
         self.columns = columns
         self.settings = settings
         self.stamp = stamp
         self.rows = Overlay(columns)
         self.bad_cases = BadCases(self.rows)
+        self.profiles = Profiles(self.rows, personal)
         self.memory: dict[str, Remembered | None] = {}
         self.impressions: dict[str, ImpressionRow] = {}
         self.emptied: set[str] = set()

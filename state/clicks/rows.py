@@ -15,6 +15,8 @@ from streams.events.impressions import Impression
 
 LINKED = 0.5
 """What a click on the answer to the next query counts for the query before it."""
+_SESSION = "session/"
+"""What the person of a session without a user begins with; a user is a hash."""
 _NOTHING = 1e-9
 """Clicks: what rounding leaves of a sum when all of it is taken back."""
 
@@ -141,4 +143,9 @@ def query_key(vector: StampedVector) -> str:
 
 def person_of(impression: Impression) -> str:
     """Whose clicks count together: the user, else the session; all others are one."""
-    return impression.user or (f"session/{impression.session_id}" if impression.session_id else "")
+    return impression.user or (f"{_SESSION}{impression.session_id}" if impression.session_id else "")
+
+
+def is_user(person: str) -> bool:
+    """Whether that is a user; a session of nobody who is known, and all others, are none."""
+    return bool(person) and not person.startswith(_SESSION)

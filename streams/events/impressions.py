@@ -73,6 +73,8 @@ class Impression(Event):
     """Whether chance put neighbours in order, to learn what position does."""
     random_pairs: list[int] = Field(default_factory=list)
     """Of which pairs: the upper position of each."""
+    history: list[str] = Field(default_factory=list)
+    """Ids of the documents that the user chose before and that had a part in the answer, the latest first."""
     unknown_words: list[str] = Field(default_factory=list)
     """Words of the query that stand in no document, as keyed hashes (HMAC-SHA-256, 32 digits)."""
     models: list[str]

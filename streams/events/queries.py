@@ -104,6 +104,8 @@ class Query(Event):
     """The session that the query belongs to; kept in `impressions`."""
     previous_query_id: str | None = Field(default=None, max_length=1024)
     """The query that this one refines; kept in `impressions`."""
+    personal: Flag = True
+    """False: what the user chose before has no part in the answer. Without `user_id` it never has."""
     read_after: list[LogPosition] | None = Field(default=None, max_length=1024)
     """Positions of `assignments` that the answer must have seen (`read_after` of receipts), else `not_yet`."""
     explain: Flag = False

@@ -81,6 +81,7 @@ _CHANNELS: Mapping[str, tuple[str, Sequence[str]]] = {
         "What clicks taught, by query and by word.",
         ("rememberedClicks", "memorySummary", "clickMemoryDeletion"),
     ),
+    "profiles": ("What users chose lately.", ("profile", "profileDeletion")),
     "user-salts": ("What links hashes to users, until it is destroyed.", ("userSalt", "userSaltDeletion")),
     "forget": ("What is to be forgotten.", ("forgetRequest",)),
     "forgotten": ("What was forgotten, for each request.", ("forgetReceipt",)),
@@ -191,6 +192,7 @@ _OPERATIONS: Json = {
     "takeFeedback": _operation("receive", "feedback", "Learn from what people did."),
     "takeImpression": _operation("receive", "impressions", "Learn from what they were shown."),
     "tellClickMemory": _operation("send", "click-memory", "Tell searchers what clicks taught."),
+    "tellProfile": _operation("send", "profiles", "Tell searchers what a user chose lately."),
     "makeUserSalt": _operation("send", "user-salts", "Make the salt of a user who was not seen before."),
     "readUserSalt": _operation("receive", "user-salts", "Hash users by their salts."),
     "forget": _operation(

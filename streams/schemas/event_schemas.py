@@ -17,6 +17,7 @@ from streams.events.documents import Document, Receipt
 from streams.events.forgetting import ForgetReceipt, ForgetRequest, UserSalt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
+from streams.events.profiles import Profile
 from streams.events.queries import Query, Result
 from streams.events.training import TrainingProgress, TrainingRequest
 from streams.headers import DELETED, TYPES
@@ -59,6 +60,7 @@ EVENT_FILES = (
     EventFile("feedback", Feedback, READ),
     EventFile("remembered-clicks", RememberedClicks, WRITTEN),
     EventFile("memory-summary", MemorySummary, WRITTEN),
+    EventFile("profile", Profile, WRITTEN),
     EventFile("user-salt", UserSalt, WRITTEN),
     EventFile("forget-request", ForgetRequest, READ),
     EventFile("forget-receipt", ForgetReceipt, WRITTEN),

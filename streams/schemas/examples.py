@@ -14,6 +14,7 @@ from streams.events.documents import Document, Receipt
 from streams.events.forgetting import ForgetReceipt, ForgetRequest, UserSalt
 from streams.events.impressions import Feedback, Impression
 from streams.events.models import ActiveModel, AdapterRollout, ModelBundle, RolloutRequest
+from streams.events.profiles import Profile
 from streams.events.queries import Query, Result
 from streams.events.training import TrainingProgress, TrainingRequest
 from streams.headers import DELETED, TYPES
@@ -242,6 +243,7 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
             "shown": [{"document_id": "boot-1", "position": 1, "score": 2.81, "propensity": 1.0}],
             "shuffled": False,
             "random_pairs": [],
+            "history": ["sandal-7"],
             "unknown_words": [],
             "models": [_STAMP],
             "arm": "active",
@@ -291,6 +293,14 @@ EXAMPLES: Mapping[type[Event], Sequence[Example]] = {
     ],
     MemorySummary: [
         {"queries": 812, "centre": _VECTOR, "examination": [1.0, 0.5, 0.3333], "exponent": 1.0},
+    ],
+    Profile: [
+        {
+            "documents": [
+                {"document_id": "sandal-7", "at": "2026-01-31T11:58:12Z"},
+                {"document_id": "boot-2", "at": "2026-01-29T08:15:00Z"},
+            ]
+        }
     ],
     UserSalt: [{"salt": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"}],
     ForgetRequest: [

@@ -85,6 +85,13 @@ def messages() -> Json:
             "Query id or document id.",
         ),
         "clickMemoryDeletion": _forgotten("The key is forgotten: a null value."),
+        "profile": _written(
+            "profile",
+            TYPES["profiles"],
+            "What one user chose lately.",
+            "The hash of the user, as in impressions.",
+        ),
+        "profileDeletion": _forgotten("It is forgotten: a null value."),
         "userSalt": _written(
             "user-salt",
             TYPES["user-salts"],

@@ -19,6 +19,7 @@ from agents.keyed_hashes import KeyedHashes
 from streams.broker import EmbeddedBroker
 from streams.events.forgetting import UserSalt
 from streams.events.impressions import Impression
+from streams.events.profiles import Profile
 from streams.topics import topic_specs
 from tests.recovery.system import System
 from tests.recovery.waiting import eventually
@@ -78,6 +79,10 @@ class Kept:
     def remembered(self) -> dict[bytes, bytes]:
         """`click-memory` as who reads it now finds it."""
         return self._latest("click-memory")
+
+    def profiles(self) -> dict[bytes, bytes]:
+        """`profiles`, likewise."""
+        return self._latest("profiles")
 
     def compacted(self) -> bytes:
         """All compacted topics, as who reads them now finds them."""
@@ -150,10 +155,9 @@ def wait_until_learned(kept: Kept, thing: str) -> None:
 
 
 def test_a_user_is_forgotten_everywhere_and_the_receipt_says_what_stays(kept: Kept) -> None:
-    for text in ("kettle", "guitar"):
-        kept.visit("anna", text)
-    kept.visit("anna", "zibbelquark", again="bicycle")
-    kept.visit("anna", "lamp")  # as bert did
+    chosen = {kept.visit("anna", text) for text in ("kettle", "guitar")}
+    chosen |= {kept.visit("anna", "zibbelquark", again="bicycle")}
+    chosen |= {kept.visit("anna", "lamp")}  # as bert did
     wait_until_learned(kept, "teapot")
     assert len(kept.people()) == 2, "two searchers hash alike"
     person, (salt,) = kept.person("anna"), [s for k, s in kept.salts().items() if _is_of(kept, k, "anna")]
@@ -163,6 +167,15 @@ def test_a_user_is_forgotten_everywhere_and_the_receipt_says_what_stays(kept: Ke
     for text in (person, *theirs):
         assert text.encode() in kept.files("learner-0/clicks"), "what is looked for can be found"
     assert all(salt.encode() in kept.files(f"searcher-{name}") for name in "ab")
+
+    for name in "ab":
+        eventually(
+            lambda n=name: person.encode() in kept.files(f"searcher-{n}/profiles"),
+            _WAIT_S,
+            what=f"searcher {name} has what anna chose",
+        )
+    profile = Profile.model_validate_json(kept.profiles()[person.encode()])
+    assert {each.document_id for each in profile.documents} == chosen
 
     planned = kept.run("--user", "anna", "--dry-run")
     assert planned["people"] == [person]

@@ -29,6 +29,7 @@ from models.encoders.registry import describe_encoder
 from state.fusion import FusionWeights, MeasureWeight
 from streams.broker import EmbeddedBroker
 from streams.clients import client_config
+from streams.events.impressions import Impression
 from streams.events.models import QUERY_MODEL, ActiveModel
 from streams.events.queries import Result
 from tests.pictures import png
@@ -182,6 +183,63 @@ def test_chance_puts_neighbours_in_the_same_order_again(system: System, early: d
     assert len(orders) > 1, "else this would prove nothing"
     for answer in lists[:4]:
         assert_agrees(system, answer)
+
+
+def personal(answer: Result, colour: str) -> float:
+    """What the history of who asked did to documents of a colour, at most."""
+    parts = [hit.parts or {} for hit in answer.hits or () if (hit.title or "").startswith(colour)]
+    return max((each.get("personal", 0.0) for each in parts), default=0.0)
+
+
+def test_what_people_chose_before_parts_their_lists_is_made_again_and_goes_when_they_are_forgotten(
+    system: System, early: dict[str, Result]
+) -> None:
+    likes = {"carla": "red", "dora": "blue"}
+    for user, colour in likes.items():
+        for number in range(3):
+            answer = ask(system, f"{colour} boots", user_id=user, session_id=f"{user}-{number}", mode="dense")
+            fitting = [hit for hit in answer.hits or () if (hit.title or "").startswith(colour)]
+            system.client.click(answer.query_id, fitting[number].document_id)
+
+    def boots(user: str | None, **more: Any) -> Result:
+        return ask(system, "boots", user_id=user, explain=True, mode="dense", top_k=20, **more)
+
+    def history(answer: Result) -> list[str]:
+        records = system.records("impressions")
+        (found,) = [record for record in records if record.key == answer.query_id.encode()]
+        return Impression.model_validate_json(found.value or b"").history
+
+    for user, colour in likes.items():
+        eventually(
+            lambda u=user, c=colour: personal(boots(u, learn=False), c) > 0,
+            WAIT_S,
+            what=f"searchers know what {user} chose",
+        )
+    eventually(lambda: len(history(boots("dora"))) == 3, WAIT_S, what="all that dora chose is known")
+    lists = {user: boots(user) for user in likes}
+    assert personal(lists["carla"], "red") > personal(lists["carla"], "blue")
+    assert personal(lists["dora"], "blue") > personal(lists["dora"], "red")
+    orders = {tuple(hit.document_id for hit in boots(user, learn=False).hits or ()) for user in likes}
+    assert len(orders) == 2
+    for user in likes:
+        assert_agrees(system, lists[user], exact=True)
+    probe = replayed(system, boots("dora", learn=False))
+    assert probe.verdict == "agrees" or any("chosen before" in note for note in probe.notes)
+
+    def scores(answer: Result) -> dict[str, float]:
+        return {hit.document_id: hit.score for hit in answer.hits or ()}
+
+    nobody = scores(boots(None, learn=False))
+    assert scores(boots("carla", learn=False, personal=False)) == nobody
+    assert scores(boots("carla", learn=False)) != nobody
+    forgotten = command(system, "forget --user carla --yes --json")
+    assert forgotten.exit_code == 0, forgotten.output
+    eventually(
+        lambda: scores(boots("carla", learn=False)) == scores(boots(None, learn=False)),
+        WAIT_S,
+        what="carla is answered as nobody is",
+    )
+    assert_agrees(system, lists["carla"])
 
 
 def test_an_answer_of_now_is_another_one_and_the_old_one_is_the_old_one(

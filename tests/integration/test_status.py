@@ -41,7 +41,7 @@ def test_topics_are_created_once_shown_and_checked(run):
     missing = run("topics check --json")
     assert missing.exit_code == 1
     assert {row["partitions"] for row in orjson.loads(missing.stdout)} == {None}
-    assert "22 of them new" in run("topics create").stdout
+    assert "23 of them new" in run("topics create").stdout
     assert "0 of them new" in run("topics create").stdout
     assert run("topics check").exit_code == 0
     shown = {row["topic"].split(".", 1)[1]: row for row in orjson.loads(run("topics show --json").stdout)}

@@ -131,9 +131,14 @@ class System:
 
     def records(self, name: str) -> list[Record]:
         """All committed records of a topic, by partition and offset."""
-        single = name in ("codebooks", "models", "training", "click-memory", "user-salts") or name.endswith(
-            ".dlq"
-        )
+        single = name in (
+            "codebooks",
+            "models",
+            "training",
+            "click-memory",
+            "profiles",
+            "user-salts",
+        ) or name.endswith(".dlq")
         partitions = 1 if single else self.settings.partitions
         for partition in range(partitions):
             known = self._read[name][partition]

@@ -27,6 +27,7 @@ from streams.events import (
     forgetting,
     impressions,
     models,
+    profiles,
     queries,
     training,
 )
@@ -59,6 +60,7 @@ EVENTS = sorted(
             forgetting,
             impressions,
             models,
+            profiles,
             queries,
             training,
         )

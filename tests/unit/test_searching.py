@@ -89,6 +89,7 @@ def searching_with(
             dense=dense,
             memory=ClickMemory(8, stamp=description.stamp),
             hash_word=str,
+            as_query=lambda vectors: vectors,
         )
         if decoder is not None:
             index.learn(1, [decoder.nodes(level) for level in range(3)])

@@ -27,7 +27,7 @@ def test_every_event_has_its_topic_and_what_is_read_its_dead_letters():
 def test_keyed_topics_have_the_same_partitions_and_the_others_one():
     counts = {name: spec.partitions for name, spec in specs(partitions=5).items()}
     single = {name for name, count in counts.items() if count == 1}
-    assert single == {"codebooks", "models", "training", "click-memory", "user-salts"} | {
+    assert single == {"codebooks", "models", "training", "click-memory", "profiles", "user-salts"} | {
         name for name in counts if name.endswith(DLQ)
     }
     assert {count for name, count in counts.items() if name not in single} == {5}
@@ -35,7 +35,15 @@ def test_keyed_topics_have_the_same_partitions_and_the_others_one():
 
 def test_what_is_the_latest_truth_is_compacted_and_the_rest_is_not():
     compacted = {name for name, spec in specs().items() if spec.cleanup_policy == "compact"}
-    assert compacted == {"documents", "assignments", "codebooks", "models", "click-memory", "user-salts"}
+    assert compacted == {
+        "documents",
+        "assignments",
+        "codebooks",
+        "models",
+        "click-memory",
+        "profiles",
+        "user-salts",
+    }
 
 
 @pytest.mark.parametrize(
