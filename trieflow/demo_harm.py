@@ -114,10 +114,10 @@ def _known_items(pictures: Sequence[Picture]) -> list[tuple[Picture, str]]:
     """
     absent = [language for language in LANGUAGES if language not in _ASKED]
     titles = [(picture, picture.title_language) for picture in pictures if picture.title_language]
-    names = list(product(pictures, absent))
+    names = [item for item in product(pictures, absent) if item[0].title_language != item[1]]
     random.Random(_SEED).shuffle(names)
     names.sort(key=lambda item: item[0].title is None)
-    return list(dict.fromkeys([*titles, *names]))[:_MOST_GUARDS]
+    return [*titles, *names][:_MOST_GUARDS]
 
 
 def teach_nonsense(client: Client, pictures: Sequence[Picture], questions: Sequence[Question]) -> Nonsense:
