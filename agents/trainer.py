@@ -147,12 +147,12 @@ class Trainer:
         )
         key = bundle_key(ADAPTER_MODEL, manifest.version).encode()
         done = self._progress(
-            run, "done", version=manifest.version, verdict=verdict, message=judgement.sentence
+            run, "done", version=manifest.version, verdict=verdict, message=judgement.reasons
         )
         self._writer.write(
             [Outgoing(self._settings.topic("models"), key, bundle.to_json(), _headers("models")), done]
         )
-        log.info("adapter trained", version=manifest.version, verdict=verdict, says=judgement.sentence)
+        log.info("adapter trained", version=manifest.version, verdict=verdict, says=judgement.reasons)
 
     def _progress(
         self,

@@ -197,6 +197,12 @@ def follow_training(
     return last
 
 
+def progress_line(event: TrainingProgress) -> str:
+    """How far a training is, in a few words."""
+    left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+    return f"{event.stage}: {event.done:.0%}{left}"
+
+
 def _models(settings: Settings) -> _Models:
     consumer = reader(settings, **CLIENT_CONFIG)
     try:

@@ -2,7 +2,7 @@
 
 All of it goes through the topics by `Client`, as any program would do it. Safe to run again: what has not changed
 is answered `unchanged`. Read next: `demo_pictures.py`, `demo_questions.py`, `demo_acts.py`, `demo_learning.py`,
-`demo_report.py`.
+`demo_harm.py`, `demo_report.py`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from trieflow.client import Client
 from trieflow.contact_picture import write_png
 from trieflow.contact_sheet import Sheet, write_html
 from trieflow.demo_acts import delete_one, ids_of, publish_all, publish_one_by_one, update_one
+from trieflow.demo_harm import PEOPLE, SESSIONS, Nonsense, teach_nonsense, training_settings, why_left_out
 from trieflow.demo_learning import teach_a_word
 from trieflow.demo_pictures import LANGUAGES, Picture, all_pictures, chosen
-from trieflow.demo_questions import ask, ask_names, needed, questions
+from trieflow.demo_questions import Question, ask, ask_names, needed, questions
 from trieflow.demo_report import (
     Report,
     Say,
     print_answers,
     print_change,
     print_lesson,
+    print_nonsense,
     print_summary,
     sheet_of,
 )
@@ -69,12 +71,14 @@ def run(settings: Settings, flags: Mapping[str, Any], options: DemoOptions) -> N
     published = all_pictures()  # says what is missing before anything is started
     pictures = chosen(published, options.pictures or len(published), first=needed())
     started = time.perf_counter()
-    with _system(settings, flags, keep=options.keep, say=say) as ours:
+    with _system(settings, flags, pictures, keep=options.keep, say=say) as ours:
         settings = connected(settings)
         start_seconds = time.perf_counter() - started
         say(f"The system is ready after {start_seconds:.1f} s: Kafka at {settings.brokers}, everything runs.")
         with Client(settings) as client:
-            report = _show(client, pictures, say=say, as_json=options.as_json, start_seconds=start_seconds)
+            report = _show(
+                client, pictures, say=say, as_json=options.as_json, start_seconds=start_seconds, ours=ours
+            )
         _write_sheets(settings, report, options, say)
         if options.as_json:
             render.json_line(report.to_json())
@@ -84,7 +88,9 @@ def run(settings: Settings, flags: Mapping[str, Any], options: DemoOptions) -> N
 
 
 @contextmanager
-def _system(settings: Settings, flags: Mapping[str, Any], *, keep: bool, say: Say) -> Iterator[bool]:
+def _system(
+    settings: Settings, flags: Mapping[str, Any], pictures: list[Picture], *, keep: bool, say: Say
+) -> Iterator[bool]:
     """A running system: the one of the data folder, else a new one; whether it is a new one."""
     if running_system(settings.data) is not None:
         say(f"Using the system that runs in {settings.data.absolute()}.")
@@ -93,8 +99,9 @@ def _system(settings: Settings, flags: Mapping[str, Any], *, keep: bool, say: Sa
     log = settings.data.absolute() / "logs" / "up.log"
     say(f"Starting Kafka and the workers (the first time fetches Kafka, 45 MB); see {log}")
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    environment = training_settings(settings.data, pictures)
     with render.notes.status("starting"):
-        start_detached(settings, [*words, "up"], timeout=_START_TIMEOUT_S)
+        start_detached(settings, [*words, "up"], timeout=_START_TIMEOUT_S, environment=environment)
     finished = False
     try:
         yield True
@@ -106,7 +113,7 @@ def _system(settings: Settings, flags: Mapping[str, Any], *, keep: bool, say: Sa
 
 
 def _show(
-    client: Client, pictures: list[Picture], *, say: Say, as_json: bool, start_seconds: float
+    client: Client, pictures: list[Picture], *, say: Say, as_json: bool, start_seconds: float, ours: bool
 ) -> Report:
     """All acts, in order."""
     by_characters = {picture.characters: picture for picture in pictures}
@@ -131,6 +138,12 @@ def _show(
     names = ask_names(client, pictures, _NAMES)
     lesson = teach_a_word(client, many)
     updated, deleted = update_one(client, by_characters), delete_one(client, by_characters)
+    say("")
+    print_change(say, "Updated", updated)
+    print_change(say, "Deleted", deleted)
+    if lesson is not None:
+        print_lesson(say, lesson)
+    nonsense = _nonsense(client, pictures, [each.question for each in answers], say=say, ours=ours)
     report = Report(
         documents=len(pictures),
         start_seconds=start_seconds,
@@ -142,15 +155,25 @@ def _show(
         updated=updated,
         deleted=deleted,
         lesson=lesson,
+        nonsense=nonsense,
     )
-    say("")
-    print_change(say, "Updated", updated)
-    print_change(say, "Deleted", deleted)
-    if lesson is not None:
-        print_lesson(say, lesson)
     say("")
     print_summary(say, report)
     return report
+
+
+def _nonsense(
+    client: Client, pictures: list[Picture], questions: list[Question], *, say: Say, ours: bool
+) -> Nonsense | None:
+    """The last act, where it can be given."""
+    left_out = why_left_out(pictures, ours=ours)
+    if left_out is not None:
+        say(f"\nLeft out: a harmful model and the gates; {left_out}.")
+        return None
+    say(f"\nTeaching it nonsense: {PEOPLE} people, {SESSIONS} sessions, random clicks; then a training.")
+    nonsense = teach_nonsense(client, pictures, questions)
+    print_nonsense(say, nonsense)
+    return nonsense
 
 
 def _write_sheets(settings: Settings, report: Report, options: DemoOptions, say: Say) -> None:

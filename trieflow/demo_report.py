@@ -13,6 +13,7 @@ from streams.events.queries import Hit
 from trieflow import render
 from trieflow.contact_sheet import Cell, Row, Sheet
 from trieflow.demo_acts import Change, Ids, OneByOne, Publishing
+from trieflow.demo_harm import Nonsense
 from trieflow.demo_learning import WORD, Lesson
 from trieflow.demo_pictures import CREDIT
 from trieflow.demo_questions import TOP, Answer, NameTest
@@ -36,6 +37,7 @@ class Report:
     updated: Change
     deleted: Change
     lesson: Lesson | None
+    nonsense: Nonsense | None
 
     @property
     def rate(self) -> float:
@@ -68,6 +70,7 @@ class Report:
             "updated": _change(self.updated),
             "deleted": _change(self.deleted),
             "lesson": None if self.lesson is None else _lesson(self.lesson),
+            "nonsense": None if self.nonsense is None else _nonsense(self.nonsense),
         }
 
 
@@ -102,6 +105,24 @@ def print_lesson(say: Say, lesson: Lesson) -> None:
         say(f"  feedback in {address}")
     learned = f"{lesson.seconds:.2f} s after the last click"
     say(f"  “{WORD}” before: {verdict(lesson.before)}; {learned}: {verdict(lesson.after)}")
+
+
+def print_nonsense(say: Say, nonsense: Nonsense) -> None:
+    """What people clicked, what the gates said of the adapter, and whether anything has changed."""
+    last, adapter = nonsense.last, nonsense.adapter
+    took = f"{nonsense.clicks:,} clicks in {nonsense.click_seconds:.0f} s, "
+    if adapter is None:
+        say(f"  {took}and the training failed: {last.message}")
+    else:
+        say(f"  {took}an adapter trained and judged in {nonsense.train_seconds:.0f} s: {last.verdict}")
+        say(f"  {last.message}")
+        say(f"  its report: {adapter.report}")
+        if last.verdict != "refused":
+            say(f"  The gates let it pass, so a canary tries it: trieflow models show {adapter.version}")
+    serves = ", ".join(nonsense.adapters) or "no adapter"
+    say(f"  The people and {nonsense.forgotten:,} clicks are forgotten.")
+    say(f"  {nonsense.same} of {len(nonsense.after)} questions have the hits of before the first click,")
+    say(f"  and {serves} took part in the answers.")
 
 
 def print_summary(say: Say, report: Report) -> None:
@@ -212,6 +233,25 @@ def _lesson(lesson: Lesson) -> dict[str, Any]:
         "rank_before": lesson.before.rank,
         "rank_after": lesson.after.rank,
         "seconds": lesson.seconds,
+    }
+
+
+def _nonsense(nonsense: Nonsense) -> dict[str, Any]:
+    adapter = nonsense.adapter
+    return {
+        "clicks": nonsense.clicks,
+        "click_seconds": nonsense.click_seconds,
+        "train_seconds": nonsense.train_seconds,
+        "stage": nonsense.last.stage,
+        "verdict": nonsense.last.verdict,
+        "message": nonsense.last.message,
+        "version": nonsense.last.version,
+        "report": None if adapter is None else adapter.report,
+        "figures": {} if adapter is None else adapter.figures,
+        "forgotten": nonsense.forgotten,
+        "asked_again": len(nonsense.after),
+        "same_hits": nonsense.same,
+        "adapters": nonsense.adapters,
     }
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +23,16 @@ class NotStartedError(TrieflowError):
     """The system did not start in the background. The message ends with what it said."""
 
 
-def start_detached(settings: Settings, arguments: Sequence[str], *, timeout: float) -> RunningSystem:
+def start_detached(
+    settings: Settings,
+    arguments: Sequence[str],
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+) -> RunningSystem:
     """Run `trieflow <arguments>` in a session of its own and return when every worker is ready.
+
+    `environment`: variables beside ours.
 
     Raises NotStartedError when it ends or is not ready within `timeout` seconds (then it is stopped),
     AlreadyRunningError.
@@ -41,6 +49,7 @@ def start_detached(settings: Settings, arguments: Sequence[str], *, timeout: flo
             stdout=words,
             stderr=words,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
     try:
         return _until_ready(child, data, log, timeout=timeout)

@@ -69,6 +69,12 @@ class Judgement:
             )
         return "Accepted: it goes to the canary, and clicks speak for it."
 
+    @property
+    def reasons(self) -> str:
+        """The sentence, and of a refusal what each gate that refuses says."""
+        said = [decision.sentence for decision in self.decisions if decision.outcome == "refuse"]
+        return " ".join([self.sentence, *said])
+
     def results(self) -> dict[str, GateResult]:
         """For the manifest of a bundle; `verdict_of` reads it back."""
         return {decision.gate: decision.result() for decision in self.decisions}

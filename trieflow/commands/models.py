@@ -79,7 +79,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an adapter now, from all that the logs hold. What the gates accept is tried out by itself."""
-    from trieflow.adapters import ask_training, follow_training
+    from trieflow.adapters import ask_training, follow_training, progress_line
 
     settings = cast(Session, ctx.obj).connected
     request = ask_training(settings)
@@ -90,7 +90,7 @@ def train(
         last = follow_training(
             settings,
             request.run,
-            on_progress=lambda event: status.update(_said(event.stage, event.done, event.seconds_left)),
+            on_progress=lambda event: status.update(progress_line(event)),
             timeout=timeout,
         )
     if as_json:
@@ -142,8 +142,3 @@ def _end(as_json: bool, value: dict[str, object], what: str, *, done: bool) -> N
     else:
         render.output.print(f"would be so: {what}")
         render.notes.print("nothing was done: add --yes to do it")
-
-
-def _said(stage: str, done: float, seconds_left: float | None) -> str:
-    left = "" if seconds_left is None else f", {seconds_left:.0f} s left"
-    return f"{stage}: {done:.0%}{left}"
