@@ -65,9 +65,10 @@ def spread(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 @contextmanager
-def system(data: Path, encoder: str) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
-    """A whole system as `trieflow up` starts it, in a folder of its own."""
+def system(data: Path, encoder: str, **settings: str) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
+    """A whole system as `trieflow up` starts it, in a folder of its own. settings: `rollout__session_s="2"`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIEFLOW_")}
+    environment |= {f"TRIEFLOW_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "trieflow", "--data", str(data), "--encoder", encoder, "up"]
     with (data / "up.log").open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

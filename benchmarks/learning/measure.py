@@ -49,6 +49,16 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--gates", action="store_true", help="judge candidates instead, without Kafka: --gates --help"
     )
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="train adapters with each option changed instead, without Kafka: --ablation --help",
+    )
+    parser.add_argument(
+        "--forced",
+        action="store_true",
+        help="force a bad adapter past the gates instead, and watch how it is taken back: --forced --help",
+    )
     options = parser.parse_args(arguments)
     encoder = load_encoder("lite", threads=2)
     runs = [_run(seed, encoder, options) for seed in range(options.seeds)]
