@@ -10,11 +10,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from models.gates.verdict import Judgement, judge
 from streams.events.models import ADAPTER_MODEL, bundle_key
 from streams.events.training import Stage, TrainingRequest
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from models.adapter.training import Trained  # torch
 
 REPORT = "report.html"
 LOGS = "logs-"
@@ -91,7 +94,7 @@ def train(
         tell("judging", 0.0)
         served = _served(settings, incumbent, stamp)
         judging = Judging(window, catalogue, known, incumbent=served, stamp=stamp)
-        adapter, alpha = weakened(judging, trained.adapter, trained.untrained)
+        adapter, alpha = weakened(trained, judging.guard)
         tell("judging", 0.5)
         evidence = judging.evidence(adapter)
         judgement = judge(evidence)
@@ -116,14 +119,14 @@ def train(
     )
 
 
-def weakened(judging: Judging, trained: QueryAdapter, untrained: QueryAdapter) -> tuple[QueryAdapter, float]:
+def weakened(trained: Trained, guard: Callable[[QueryAdapter], GuardQueries]) -> tuple[QueryAdapter, float]:
     """The largest share of the training that what nobody clicked for bears: (adapter, share).
 
     The smallest one when it bears none; the gates refuse that.
     """
     for alpha in ALPHAS:
-        adapter = trained.weakened(untrained, alpha)
-        if _bears(judging.guard(adapter)):
+        adapter = trained.adapter.weakened(trained.untrained, alpha)
+        if _bears(guard(adapter)):
             break
     return adapter, alpha
 

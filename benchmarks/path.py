@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,12 +65,10 @@ def spread(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 @contextmanager
-def system(
-    data: Path, encoder: str, beside: Mapping[str, str] | None = None
-) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
-    """A whole system as `trieflow up` starts it, in a folder of its own; `beside`: variables that set something."""
+def system(data: Path, encoder: str, **settings: str) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
+    """A whole system as `trieflow up` starts it, in a folder of its own. settings: `rollout__session_s="2"`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIEFLOW_")}
-    environment |= beside or {}
+    environment |= {f"TRIEFLOW_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "trieflow", "--data", str(data), "--encoder", encoder, "up"]
     with (data / "up.log").open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

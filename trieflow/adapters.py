@@ -161,6 +161,14 @@ def ask_rollout(settings: Settings, request: RolloutRequest, *, timeout: float) 
 
 def ask_training(settings: Settings) -> TrainingRequest:
     """Ask the trainer for an adapter from all that the logs hold. Raises BrokerError."""
+    window, now = training_window(settings), datetime.now(UTC)
+    request = TrainingRequest(run=f"command-{now:%Y%m%dT%H%M%S}", reason="command", window=window, at=now)
+    _send(settings, "training", request.run, request.to_json())
+    return request
+
+
+def training_window(settings: Settings) -> list[OffsetRange]:
+    """All that the logs hold now of what a training reads. Raises BrokerError."""
     consumer = reader(settings, **CLIENT_CONFIG)
     window: list[OffsetRange] = []
     try:
@@ -171,10 +179,7 @@ def ask_training(settings: Settings) -> TrainingRequest:
                 window.append(OffsetRange(topic=name, partition=partition, start=first, end=end))
     finally:
         consumer.close()
-    now = datetime.now(UTC)
-    request = TrainingRequest(run=f"command-{now:%Y%m%dT%H%M%S}", reason="command", window=window, at=now)
-    _send(settings, "training", request.run, request.to_json())
-    return request
+    return window
 
 
 def follow_training(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from streams.settings import Settings
 
+PARTS = {"--gates": "gates", "--ablation": "ablation", "--forced": "forced"}
+"""By the flag that asks for it, the module that runs it."""
+
 
 def main(settings: Settings, arguments: Sequence[str]) -> None:
     """Run the benchmark; what it needs beside our own packages is imported here, for tests do without."""
-    if "--gates" in arguments:
-        from benchmarks.learning import gates
+    from importlib import import_module
 
-        gates.main(settings, [each for each in arguments if each != "--gates"])
-        return
-    from benchmarks.learning.measure import main
-
-    main(settings, arguments)
+    part = next((each for each in PARTS if each in arguments), None)
+    module = import_module(f"{__name__}.{PARTS[part] if part else 'measure'}")
+    module.main(settings, [each for each in arguments if each != part])

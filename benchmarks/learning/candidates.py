@@ -6,103 +6,29 @@ may use `Study.training` and `Study.spam` alone, never `Study.held_out`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from benchmarks.learning.click_memory import boosts, learn, unknown_words
-from benchmarks.learning.exact_system import Answer, ExactSystem, people_ask
-from benchmarks.learning.people import Habits
-from benchmarks.learning.stage import encoded
-from benchmarks.learning.world import ORDINARY_LANGUAGES, Floats, World, make_world
-from models.encoders.base import Encoder
-from streams.settings import LearningSettings
+from benchmarks.learning.adapters import (
+    NAIVE,
+    Recipe,
+    make_adapter,
+    make_lesson,
+    scores_of,
+    shuffled_clicks,
+)
+from benchmarks.learning.study import Study
+from benchmarks.learning.world import Floats
+from models.adapter.data import Lesson
+from models.adapter.training import AdapterOptions
 
-HELD_OUT = 0.2
-"""Share of the sessions, the last ones."""
-SPAM = 0.05
-GUARD = 1_500
 _NO_CAP = 1_000_000
 _NOISE = 0.01
 """In cosines."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much there is: clicks of the log; things and lessons as `make_world` takes them; guard queries."""
-
-    clicks: int
-    things: int | None = None
-    lessons: int = 30
-    guard: int = GUARD
-
-
-class Study:
-    """One seed: a world, the log of the incumbent in it, and what candidates are made from.
-
-    texts: all that is scored, first those that people ask or are asked about, then the guard queries. wanted: of
-    each guard query its thing.
-    """
-
-    def __init__(self, seed: int, encoder: Encoder, size: Size) -> None:
-        self.seed, self.size = seed, size
-        self.stamp = encoder.description.stamp
-        self.settings = LearningSettings()
-        self.world: World = make_world(
-            seed, lambda texts: encoded(encoder, texts), count=size.things, lessons=size.lessons
-        )
-        guard = _guard_queries(self.world, seed, size.guard)
-        self.wanted = np.array([thing for _, thing in guard], dtype=np.int64)
-        self.texts = [asked.text for asked in self.world.asked] + [text for text, _ in guard]
-        self.guard_rows = np.arange(len(self.world.asked), len(self.texts))
-        self.vectors = encoded(encoder, self.texts)
-        self.words = unknown_words(self.world, self.texts)
-        # As the index stores and scores them: 16 bits, inner products.
-        self.things = self.world.vectors.astype(np.float16).astype(np.float32)
-        self.incumbent: Floats = self.vectors @ self.things.T
-
-    @cached_property
-    def log(self) -> list[Answer]:
-        return people_ask(self.world, self._system(), seed=self.seed, clicks=self.size.clicks)
-
-    @cached_property
-    def spammed(self) -> int:
-        """The thing that a spammer clicks wherever it is: one that no lesson is about."""
-        free = [thing for thing in range(len(self.things)) if thing not in self.world.taught]
-        return int(np.random.default_rng([self.seed, 5]).choice(free))
-
-    @cached_property
-    def spam(self) -> list[Answer]:
-        """Training answers of a log like `log`, with one spammer in it who forges lists."""
-        habits = Habits(spam=SPAM, spammed=self.spammed)
-        system = self._system(forged=self.spammed)
-        return _split(people_ask(self.world, system, seed=self.seed, clicks=self.size.clicks, habits=habits))[
-            0
-        ]
-
-    @property
-    def training(self) -> list[Answer]:
-        return _split(self.log)[0]
-
-    @property
-    def held_out(self) -> list[Answer]:
-        return _split(self.log)[1]
-
-    @cached_property
-    def exponent(self) -> float:
-        """Of examination by position, as the training answers show it."""
-        return learn(self.training, self.vectors, self.words, self.settings, stamp=self.stamp)[1]
-
-    def with_memory(self, answers: Sequence[Answer], settings: LearningSettings | None = None) -> Floats:
-        """Scores with the click memory of some answers."""
-        memory, _ = learn(answers, self.vectors, self.words, settings or self.settings, stamp=self.stamp)
-        return self.incumbent + boosts(memory, self.vectors, self.words, len(self.things))
-
-    def _system(self, forged: int | None = None) -> ExactSystem:
-        rows = {asked.text: row for row, asked in enumerate(self.world.asked)}
-        return ExactSystem(self.incumbent, rows, self.settings.shuffled_share, forged)
+_HASTE = 30
+_NAIVE = Recipe(AdapterOptions(loss=NAIVE), is_weakened=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +40,7 @@ class Candidate:
 
 
 def click_memory(study: Study) -> Floats:
-    return study.with_memory(study.training)
+    return study.incumbent + study.remembered
 
 
 def shuffled_memory(study: Study) -> Floats:
@@ -147,33 +73,60 @@ def noise(study: Study) -> Floats:
     return study.incumbent + np.float32(_NOISE * length) * drawn
 
 
+def adapter(study: Study) -> Floats:
+    """As the trainer makes it: recommended options, weakened until the guard holds."""
+    return _adapted(study, make_lesson(study, study.training), Recipe())
+
+
+def adapter_with_memory(study: Study) -> Floats:
+    return adapter(study) + study.remembered
+
+
+def naive_adapter(study: Study) -> Floats:
+    """Clicks alone: nothing is said again, nothing pulled back, nothing weakened."""
+    return _adapted(study, make_lesson(study, study.training), _NAIVE)
+
+
+def adapter_of_shuffled_clicks(study: Study) -> Floats:
+    return _shuffled(study, Recipe(is_weakened=False))
+
+
+def weakened_adapter_of_shuffled_clicks(study: Study) -> Floats:
+    """What the trainer makes of clicks that say nothing: weakened until the guard holds, or to the last share."""
+    return _shuffled(study, Recipe())
+
+
+def hasty_adapter(study: Study) -> Floats:
+    """Thirty times the learning rate."""
+    rate = AdapterOptions().learning_rate * _HASTE
+    recipe = Recipe(AdapterOptions(learning_rate=rate), is_weakened=False)
+    return _adapted(study, make_lesson(study, study.training), recipe)
+
+
+def spammed_adapter(study: Study) -> Floats:
+    """Forged lists are believed, no cap holds, and clicks alone are learned from."""
+    return _adapted(study, make_lesson(study, study.spam, most=_NO_CAP), _NAIVE)
+
+
+def _shuffled(study: Study, recipe: Recipe) -> Floats:
+    lesson = make_lesson(study, study.training)
+    return _adapted(study, shuffled_clicks(lesson, study.seed), recipe)
+
+
+def _adapted(study: Study, lesson: Lesson, recipe: Recipe) -> Floats:
+    return scores_of(study, make_adapter(study, lesson, recipe).adapter)
+
+
 CANDIDATES: Mapping[str, Candidate] = {
     "click memory": Candidate(click_memory, good=True),
+    "adapter": Candidate(adapter, good=True),
+    "adapter and click memory": Candidate(adapter_with_memory, good=True),
     "memory of shuffled labels": Candidate(shuffled_memory, good=False),
     "memory with spam, no cap": Candidate(spammed_memory, good=False),
     "noise on the scores": Candidate(noise, good=False),
+    "adapter of clicks alone": Candidate(naive_adapter, good=False),
+    "adapter of clicks alone, spam, no cap": Candidate(spammed_adapter, good=False),
+    "adapter of shuffled labels": Candidate(adapter_of_shuffled_clicks, good=False),
+    "adapter of shuffled labels, weakened": Candidate(weakened_adapter_of_shuffled_clicks, good=False),
+    "adapter, learning rate x 30": Candidate(hasty_adapter, good=False),
 }
-
-
-def _split(answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
-    """Those of the first sessions and those of the last."""
-    first = (1 - HELD_OUT) * (answers[-1].session + 1)
-    return [each for each in answers if each.session < first], [
-        each for each in answers if each.session >= first
-    ]
-
-
-def _guard_queries(world: World, seed: int, count: int) -> list[tuple[str, int]]:
-    """Names of things in languages that nobody asks in, which are no other query of the world."""
-    taken = {asked.text for asked in world.asked}
-    languages = [language for language in world.things.languages if language not in ORDINARY_LANGUAGES]
-    pairs = [(thing, language) for thing in range(len(world.vectors)) for language in languages]
-    found: dict[str, int] = {}
-    for place in np.random.default_rng([seed, 8]).permutation(len(pairs)).tolist():
-        if len(found) == count:
-            break
-        thing, language = pairs[place]
-        name = world.things.name(thing, language)
-        if name not in taken:
-            found.setdefault(name, thing)
-    return list(found.items())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agents.exploring import explores, shuffled
 from benchmarks.learning.people import TOP_K, Habits, People, document_id, things_of
 from benchmarks.learning.world import Floats, World
+from models.gates.ranks import discounts
 from streams.events.queries import Hit
 
 
@@ -81,7 +82,7 @@ class ExactSystem:
             uppers,
             previous_query_id,
         )
-        return SimpleNamespace(error=None, query_id=query_id, hits=hits)
+        return SimpleNamespace(error=None, query_id=query_id, hits=hits, models=None)
 
     def click(self, query_id: str, document_id: str) -> None:
         answer = self.answers[query_id]
@@ -100,6 +101,24 @@ def top_of(scores: Floats, count: int = TOP_K) -> NDArray[np.int64]:
     best = np.argpartition(-scores, count, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
+
+
+def ranks_of(scores: Floats, rows: NDArray[np.int64], things: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The rank (n,), from 1, of a thing for a text, each (n,)."""
+    ranks = np.empty(len(rows))
+    for at in range(0, len(rows), 4_096):
+        part = slice(at, at + 4_096)
+        own = scores[rows[part], things[part]]
+        ranks[part] = 1 + (scores[rows[part]] > own[:, None]).sum(axis=1)
+    return ranks
+
+
+def ndcg(wanted: Floats, top: NDArray[np.int64]) -> NDArray[np.float64]:
+    """nDCG (n,) of lists (n, k) by how much each thing is wanted, (n, things)."""
+    worth = discounts(np.arange(1.0, top.shape[1] + 1))
+    count = len(worth)
+    ideal = -np.sort(np.partition(-wanted, count - 1, axis=1)[:, :count], axis=1)
+    return np.asarray((np.take_along_axis(wanted, top, axis=1) @ worth) / (ideal @ worth))
 
 
 def people_ask(

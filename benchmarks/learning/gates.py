@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning.candidates import CANDIDATES, Size, Study
-from benchmarks.learning.exact_system import Answer, top_of
+from benchmarks.learning.candidates import CANDIDATES
+from benchmarks.learning.exact_system import Answer, ndcg, ranks_of, top_of
 from benchmarks.learning.people import document_id, drawing, things_of
+from benchmarks.learning.study import Size, Study
 from benchmarks.learning.world import NOISE, Asked, Floats
 from benchmarks.tables import keep, markdown
 from models.encoders.registry import load_encoder
 from models.gates.canary import Canary
 from models.gates.clicks import HeldOutClicks, estimate_noise
 from models.gates.exposure import TopLists
-from models.gates.guard import GuardQueries
 from models.gates.interleaving import chance_of, session_score, team_draft
-from models.gates.ranks import discounts
 from models.gates.report import make_report, write_report
 from models.gates.verdict import Evidence, Judgement, Limits, judge
 from state.clicks.examination import examination
@@ -134,11 +133,7 @@ def judge_candidates(
 def evidence_of(study: Study, scores: Floats) -> Evidence:
     """What the gates judge a candidate by, from scores (texts, things)."""
     return Evidence(
-        guard=GuardQueries(
-            incumbent=_ranks(study.incumbent, study.guard_rows, study.wanted),
-            candidate=_ranks(scores, study.guard_rows, study.wanted),
-            in_log=np.zeros(len(study.wanted), dtype=np.bool_),
-        ),
+        guard=study.guard(scores[study.guard_rows]),
         clicks=_held_out(study, scores),
         noise=noise_rate(study),
         lists=_lists(study, scores),
@@ -175,24 +170,14 @@ def _held_out(study: Study, scores: Floats) -> HeldOutClicks:
         examination=np.tile(examination(10, study.exponent), len(lists)),
         clicked=clicked.ravel(),
         weight=np.repeat([weight for _, _, weight in lists], 10),
-        incumbent=_ranks(study.incumbent, rows, things),
-        candidate=_ranks(scores, rows, things),
+        incumbent=ranks_of(study.incumbent, rows, things),
+        candidate=ranks_of(scores, rows, things),
     )
 
 
 def _lists(study: Study, scores: Floats) -> TopLists:
     rows, asked = np.unique([answer.text for answer in study.training], return_counts=True)
     return TopLists(top_of(study.incumbent[rows]), top_of(scores[rows]), asked)
-
-
-def _ranks(scores: Floats, rows: NDArray[np.int64], things: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The rank (n,), from 1, of a thing for a text, each (n,)."""
-    ranks = np.empty(len(rows))
-    for at in range(0, len(rows), 4_096):
-        part = slice(at, at + 4_096)
-        own = scores[rows[part], things[part]]
-        ranks[part] = 1 + (scores[rows[part]] > own[:, None]).sum(axis=1)
-    return ranks
 
 
 # -- what the gates do not know -----------------------------------------------------------------------------
@@ -203,15 +188,9 @@ def _true_change(study: Study, scores: Floats) -> float:
     rows, asked = np.unique([answer.text for answer in study.log], return_counts=True)
     wanted = np.stack([study.world.asked[row].wanted for row in rows.tolist()])
     before, after = (
-        np.average(_ndcg(wanted, top_of(each[rows])), weights=asked) for each in (study.incumbent, scores)
+        np.average(ndcg(wanted, top_of(each[rows])), weights=asked) for each in (study.incumbent, scores)
     )
     return float(after / before - 1)
-
-
-def _ndcg(wanted: Floats, top: NDArray[np.int64]) -> NDArray[np.float64]:
-    worth = discounts(np.arange(1.0, top.shape[1] + 1))
-    ideal = -np.sort(-wanted, axis=1)[:, : top.shape[1]]
-    return np.asarray((np.take_along_axis(wanted, top, axis=1) @ worth) / (ideal @ worth))
 
 
 def _canary(study: Study, scores: Floats) -> Canary:

@@ -33,7 +33,7 @@ from trieflow.adapters import ask_rollout, ask_training, follow_training, plan_p
 from trieflow.client import Client
 
 CLICKS = (1_000, 5_000, 10_000, 20_000)
-BY_COMMAND = {"TRIEFLOW_TRAINING__FIRST_CLICKS": "1000000000", "TRIEFLOW_ROLLOUT__AUTOMATIC": "false"}
+BY_COMMAND = {"training__first_clicks": "1000000000", "rollout__automatic": "false"}
 """What trains and promotes is the benchmark."""
 _TIMEOUT_S = 600.0
 
@@ -62,6 +62,16 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--gates", action="store_true", help="judge candidates instead, without Kafka: --gates --help"
     )
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="train adapters with each option changed instead, without Kafka: --ablation --help",
+    )
+    parser.add_argument(
+        "--forced",
+        action="store_true",
+        help="force a bad adapter past the gates instead, and watch how it is taken back: --forced --help",
+    )
     options = parser.parse_args(arguments)
     encoder = load_encoder("lite", threads=2)
     runs = []
@@ -78,7 +88,7 @@ def _run(seed: int, encoder: Encoder, options: argparse.Namespace) -> dict[str, 
     trainings: dict[int, dict[str, Any]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="trieflow-learning-") as folder,
-        system(Path(folder), "lite", BY_COMMAND) as (found, _),
+        system(Path(folder), "lite", **BY_COMMAND) as (found, _),
         Client(found) as client,
     ):
         publish(client, world, stamp=encoder.description.stamp)

@@ -18,16 +18,19 @@ from trieflow.client import Client
 _TEXTS_AT_ONCE = 256
 _CHANGES = 60
 _TIMEOUT_S = 15.0
+_encoded: dict[str, dict[str, Floats]] = {}
+"""By stamp and text."""
 
 
 def encoded(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    """Vectors (n, d) of texts as queries."""
-    parts = [TextPart(text) for text in texts]
-    batches = [
-        encoder.encode(parts[at : at + _TEXTS_AT_ONCE], side="query").vectors
-        for at in range(0, len(parts), _TEXTS_AT_ONCE)
-    ]
-    return np.concatenate(batches)
+    """Vectors (n, d) of texts as queries. Worlds share most of their texts: each is encoded once."""
+    known = _encoded.setdefault(encoder.description.stamp, {})
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    for at in range(0, len(new), _TEXTS_AT_ONCE):
+        batch = new[at : at + _TEXTS_AT_ONCE]
+        vectors = encoder.encode([TextPart(text) for text in batch], side="query").vectors
+        known.update(zip(batch, vectors, strict=True))
+    return np.stack([known[text] for text in texts])
 
 
 def publish(client: Client, world: World, *, stamp: str) -> None:

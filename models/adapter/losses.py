@@ -1,12 +1,13 @@
 """What an adapter is trained by: terms, each of which a weight of 0 leaves out, with what it costs.
 
-    loss = clicks · C + replay · R + identity · I + distillation · D + alignment · A
+    loss = clicks · C + replay · R + identity · I + distillation · D + alignment · A + generation · G
 
 C: softmax over the documents of a batch, and over documents that scored high without being chosen (hard negatives).
 R: the same for texts of the catalogue and their own documents: what was known is said again (experience replay).
 I: squared distance between catalogue texts before and after: what clicks do not speak of should stay where it was.
 D: cross-entropy with the scores before training, as a softmax over documents, on queries of the log.
 A: 1 - cosine between a moved query and the document that was chosen.
+G: - log p(leaf | query), a softmax over centroids of a tree's leaves, for the leaf of what was chosen.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class LossWeights:
     identity: float = 10.0
     distillation: float = 0.0
     alignment: float = 0.0
+    generation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,15 @@ def movement(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
 def misalignment(queries: torch.Tensor, documents: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """1 - cosine of queries and documents (b, d); weighted mean."""
     return ((1.0 - functional.cosine_similarity(queries, documents, dim=1)) * weights).mean()
+
+
+def generation(
+    queries: torch.Tensor,
+    centroids: torch.Tensor,
+    leaves: torch.Tensor,
+    weights: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """- log p of leaves (b,) by a softmax of queries (b, d) over centroids (L, d); weighted mean."""
+    losses = functional.cross_entropy(queries @ centroids.T / temperature, leaves, reduction="none")
+    return (losses * weights).mean()

@@ -22,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.adapter.adapter import QueryAdapter
 from models.adapter.data import Floats, Lesson, Pairs, Rows
-from models.adapter.losses import LossWeights, Targets, choice, distilled, misalignment, movement
+from models.adapter.leaves import fit_leaves
+from models.adapter.losses import LossWeights, Targets, choice, distilled, generation, misalignment, movement
 from models.checkpoint import Checkpoint, Standing, copied
 from streams.errors import ModelError
 
@@ -42,7 +43,8 @@ class AdapterOptions:
     temperature: of the softmax over documents, in units of the inner product. batch: clicks a step; replay_batch:
     catalogue texts a step. epochs: passes over the clicks, within fewest and most steps. hard_negatives: documents
     for each click that scored high and were not chosen. curriculum: sources come in one after another (titles,
-    tags, queries of the log, clicks) instead of all from the start.
+    tags, queries of the log, clicks) instead of all from the start. documents_per_leaf: of the tree whose leaves
+    the term of generation knows.
     """
 
     seed: int = 0
@@ -58,6 +60,7 @@ class AdapterOptions:
     weight_decay: float = 1e-4
     hard_negatives: int = 0
     curriculum: bool = False
+    documents_per_leaf: int = 32
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,11 @@ class _Run:
         steps = options.epochs * len(lesson.clicks) // options.batch
         self._steps = min(max(steps, options.fewest_steps), options.most_steps)
         self._negatives = _hard_negatives(lesson, options.hard_negatives)
+        self._leaves = (
+            fit_leaves(lesson.documents, per_leaf=options.documents_per_leaf, seed=options.seed)
+            if options.loss.generation
+            else None
+        )
         self._weights = lesson.clicks.weights / max(float(lesson.clicks.weights.mean()), 1e-9)
 
     def train(
@@ -202,6 +210,11 @@ class _Run:
         if weights.alignment:
             documents = self._tensor(self._lesson.documents.vectors[clicked.targets[own]])
             loss = loss + weights.alignment * misalignment(moved, documents, self._tensor(importance))
+        if self._leaves is not None:
+            centroids = self._tensor(self._leaves.centroids)
+            leaves = self._tensor(self._leaves.of_rows[clicked.targets[own]])
+            temperature, importance = self._options.temperature, self._tensor(importance)
+            loss = loss + weights.generation * generation(moved, centroids, leaves, importance, temperature)
         return loss
 
     def _choice(

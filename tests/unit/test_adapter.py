@@ -19,6 +19,7 @@ from streams.errors import ModelError
 
 torch = pytest.importorskip("torch")
 
+from models.adapter.leaves import fit_leaves  # noqa: E402
 from models.adapter.losses import LossWeights  # noqa: E402
 from models.adapter.training import AdapterNetwork, AdapterOptions, Progress, Trained, train_adapter  # noqa: E402
 
@@ -162,14 +163,41 @@ def test_without_replay_and_identity_what_was_known_suffers():
         replace(QUICK, curriculum=True),
         replace(QUICK, loss=LossWeights(distillation=1.0)),
         replace(QUICK, loss=LossWeights(alignment=1.0)),
+        replace(QUICK, loss=LossWeights(generation=1.0)),
     ],
-    ids=["hard negatives", "curriculum", "distillation", "alignment"],
+    ids=["hard negatives", "curriculum", "distillation", "alignment", "generation"],
 )
 def test_each_flag_trains_something_else_that_learns_too(options):
     lesson = _lesson()
     plain, other = (train_adapter(lesson, options=each) for each in (QUICK, options))
     assert not np.allclose(_weights(plain.adapter), _weights(other.adapter))
     assert _reciprocal_rank(lesson, lesson.held_out, other.adapter) > 0.3
+
+
+def test_each_document_lies_in_the_leaf_with_the_nearest_centroid():
+    documents = _lesson().documents
+    leaves = fit_leaves(documents, per_leaf=20, seed=0)
+    distances = ((documents.vectors[:, None] - leaves.centroids[None]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(distances.argmin(axis=1), leaves.of_rows)
+    assert 2 < len(leaves.centroids) <= DOCUMENTS // 20
+    again = fit_leaves(documents, per_leaf=20, seed=0)
+    np.testing.assert_array_equal(again.centroids, leaves.centroids)
+
+
+def test_the_term_of_generation_alone_teaches_in_which_leaf_to_look():
+    """No softmax over documents: only the leaf of what was clicked is taught."""
+    lesson = _lesson()
+    options = replace(QUICK, documents_per_leaf=20, loss=LossWeights(clicks=0, generation=1.0))
+    trained = train_adapter(lesson, options=options)
+    leaves = fit_leaves(lesson.documents, per_leaf=20, seed=options.seed)
+    shares = [
+        float(np.mean((adapter(lesson.held_out.queries) @ leaves.centroids.T).argmax(axis=1) == wanted))
+        for wanted in [leaves.of_rows[lesson.held_out.targets]]
+        for adapter in (trained.untrained, trained.adapter)
+    ]
+    assert shares[0] < 0.3
+    assert shares[1] > 0.7
+    assert _reciprocal_rank(lesson, lesson.titles, trained.adapter) > 0.95
 
 
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path):

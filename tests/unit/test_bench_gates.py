@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.learning.candidates import CANDIDATES, Size, Study
+from benchmarks.learning.candidates import CANDIDATES
 from benchmarks.learning.exact_system import top_of
 from benchmarks.learning.gates import Judged, evidence_of, judge_candidates
+from benchmarks.learning.study import Size, Study
 from models.encoders.registry import load_encoder
 from models.gates.clicks import ClickLimits
 from models.gates.verdict import Limits
