@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,16 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from agents.asked import Alternative, Asked, Candidates, PartKind, QueryVector, Serving, Slots, Vector, summed
+from agents.asked import (
+    Alternative,
+    Asked,
+    Candidates,
+    PartKind,
+    QueryVector,
+    Serving,
+    Slots,
+    Vector,
+    summed,
+    words_of,
+)
 from agents.calibrations import calibrations
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
 from agents.dense_path import DenseFeed
 from agents.found import Found, Stages, Told
-from agents.showing import Showing
-from models.adapter.adapter import QueryAdapter
+from agents.showing import Fine, Showing
 from models.encoders.base import Calibration as Calibrated
 from models.encoders.base import EncoderDescription
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
 from state.bitmaps import bitmap_of_slots
 from state.clicks.memory import ClickMemory
 from state.combining import alternatives
@@ -67,7 +79,7 @@ class Searching:
         self._dense = dense
         self._memory = memory
         self._hash_word = hash_word
-        self._showing = Showing(index, shard)
+        self._showing = Showing(index, shard, memory)
         self._fusing: tuple[FusionWeights, str | None] = (FusionWeights(), None)
         self._beside = ThreadPoolExecutor(THREADS_BESIDE, thread_name_prefix="search-beside")
         self._serving: Serving | None = None
@@ -88,15 +100,16 @@ class Searching:
         encoded: Callable[[], Sequence[QueryVector]],
         codebooks: Codebooks,
         *,
-        adapter: QueryAdapter | None = None,
+        ranker: Ranker = NOTHING_LEARNED,
         told: Told | None = None,
     ) -> Found:
         """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
 
-        Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The adapter
+        Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The ranker
         moves what somebody wrote; the click memory knows queries as they were encoded. `told`: to make an old
         answer again.
         """
+        at = time.time() if told is None else told.at
         stages = Stages()
         with self._index.reading():
             allowed = self._allowed(query)
@@ -104,7 +117,7 @@ class Searching:
             vectors = encoded()
             stages.done("encode")
             weights, bundle = self._fusing
-            asked = self._asked(query, vectors, codebooks, allowed, adapter)
+            asked = self._asked(query, vectors, codebooks, allowed, ranker)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots, unsure = self._by_vectors(asked, path, told)
             stages.done("generate" if path is not None else "dense")
@@ -117,16 +130,20 @@ class Searching:
             lexical = self._less_left_out(asked, lexical, slots)
             found = self._scored(asked, slots)
             stages.done("resolve")
-            hits = self._showing.hits(asked, path, found, lexical, weights, remembered)
+            fine = Fine(ranker.ranking, at)
+            shown = self._showing.shown(asked, path, found, lexical, weights, remembered, fine)
         stages.done("fuse")
-        is_low = unsure == "graph" or (told is None and self._scores_low(asked, hits))
-        return Found(hits, asked.path, asked.epoch, stages.seconds, vectors, unknown, bundle, unsure, is_low)
+        is_low = unsure == "graph" or (told is None and self._scores_low(asked, shown.hits))
+        hits, relevances, seconds = shown.hits, shown.relevances, stages.seconds
+        return Found(
+            hits, asked.path, asked.epoch, seconds, vectors, unknown, bundle, unsure, is_low, relevances
+        )
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
         if query.filter:
             parse_filter(query.filter)
-        if query.mode == "lexical" and not _words(query):
+        if query.mode == "lexical" and not words_of(query):
             raise DataError("schema", "mode lexical needs a part with a text", field="mode")
 
     def behind(self) -> dict[str, int]:
@@ -156,9 +173,9 @@ class Searching:
         vectors: Sequence[QueryVector],
         codebooks: Codebooks,
         allowed: BitMap | None,
-        adapter: QueryAdapter | None,
+        ranker: Ranker,
     ) -> Asked:
-        moved = [adapter(v.vector) if adapter is not None and v.is_typed else v.vector for v in vectors]
+        moved = [ranker.moved(v.vector) if v.is_typed else v.vector for v in vectors]
         scoring = ScoringQuery(
             [
                 ScoringPart(vector, v.weight, calibrations(self._encoder, v.kind))
@@ -211,7 +228,7 @@ class Searching:
 
         Nothing is found for pictures, and in modes that name another path.
         """
-        text = _words(query)
+        text = words_of(query)
         unknown = list(map(self._hash_word, self._lexical.unknown_words(text) if text else ()))
         if not text or query.mode not in ("auto", "lexical"):
             return RankedList("lexical", _NO_SLOTS, _NO_SCORES), unknown
@@ -391,9 +408,3 @@ class Searching:
 def _gaining(remembered: Mapping[int, float]) -> Slots:
     """Slots of the documents that clicks speak for."""
     return np.array([slot for slot, boost in remembered.items() if boost > 0], dtype=np.int64)
-
-
-def _words(query: Query) -> str:
-    """The texts of a query that are asked for."""
-    wanted = (part for part in query.parts if part.weight > 0 and part.role != "not")
-    return " ".join(part.text for part in wanted if part.text is not None)
