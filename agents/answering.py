@@ -18,6 +18,7 @@ from agents.found import Found
 from agents.model_log import ModelLog
 from agents.searching import Searching
 from models.gates.interleaving import Team, chance_of, team_draft
+from models.ranking.ranker import NOTHING_LEARNED
 from streams.errors import DataError
 from streams.events.impressions import Arm
 from streams.events.queries import Query
@@ -91,8 +92,8 @@ class Answering:
         served: ServedAdapter | None,
         arm: Arm,
     ) -> Answered:
-        adapter = None if served is None else served.adapter
-        found = self._searching.search(query, encoded, codebooks, adapter=adapter, history=history)
+        ranker = NOTHING_LEARNED if served is None else served.ranker
+        found = self._searching.search(query, encoded, codebooks, ranker=ranker, history=history)
         names = [self._stamp, found.bundle, served and served.reference]
         return Answered(found, [name for name in names if name], arm)
 

@@ -1,19 +1,19 @@
-"""Which adapter moves the vectors of a query: the one that serves, or in some sessions its candidate."""
+"""By what a query is ranked: by what serves, or in some sessions by its candidate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agents.places import place_of
-from models.adapter.adapter import QueryAdapter
+from models.ranking.ranker import Ranker
 
 
 @dataclass(frozen=True)
 class ServedAdapter:
-    """An adapter and its `name@version`."""
+    """What a training learned, and its `name@version`."""
 
     reference: str
-    adapter: QueryAdapter
+    ranker: Ranker
 
 
 @dataclass(frozen=True)

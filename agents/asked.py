@@ -48,6 +48,12 @@ def is_sum(vectors: Sequence[QueryVector]) -> bool:
     return all(v.role == "and" and v.weight >= 0 for v in vectors)
 
 
+def words_of(query: Query) -> str:
+    """The texts of a query that are asked for."""
+    wanted = (part for part in query.parts if part.weight > 0 and part.role != "not")
+    return " ".join(part.text for part in wanted if part.text is not None)
+
+
 @dataclass(frozen=True)
 class Serving:
     """A decoder whose nodes the live index has taken in, and the weight that it counts with now."""

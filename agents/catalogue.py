@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from agents.calibrations import calibrations
 from agents.places import place_of
 from models.adapter.data import Documents
 from models.encoders.base import EncoderDescription
+from state.field_values import FieldValues, filterable
 from state.live_documents import needed_vectors
 from state.vector_rows import Calibration
 from streams.events.assignments import Assignment
@@ -35,11 +36,15 @@ class CatalogueText:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Documents by number: their vectors, in order of owners, their ids, and texts that name one of them alone."""
+    """Documents by number: their vectors, in order of owners, their ids, and texts that name one of them alone.
+
+    values: by field, a number of each document (documents,), NaN where it has none.
+    """
 
     documents: Documents
     ids: list[str]
     texts: list[CatalogueText]
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -58,12 +63,13 @@ def read_catalogue(
     *,
     window: Collection[OffsetRange],
     wanted: Collection[str],
+    fields: Collection[str] = (),
     on_progress: OnProgress = lambda share: None,
 ) -> Catalogue:
     """Documents as they stand at the end of the window's parts of `assignments`.
 
-    All that are wanted, and others, drawn by their ids, up to the setting `training.documents`. Raises BrokerError,
-    StateError.
+    All that are wanted, and others, drawn by their ids, up to the setting `training.documents`. `fields`: whose
+    numbers are kept. Raises BrokerError, StateError.
     """
     whole = sum(part.end - part.start for part in window) or 1
     share = min(1.0, settings.training.documents / whole)
@@ -79,10 +85,12 @@ def read_catalogue(
                     found[record.key] = record.assignment
                 elif record.tombstone is not None:
                     found.pop(record.key, None)
-    return _catalogue(found, encoder)
+    return _catalogue(found, encoder, fields)
 
 
-def _catalogue(found: Mapping[str, Assignment], encoder: EncoderDescription) -> Catalogue:
+def _catalogue(
+    found: Mapping[str, Assignment], encoder: EncoderDescription, fields: Collection[str]
+) -> Catalogue:
     known = calibrations(encoder, "text")
     ids: list[str] = []
     vectors: list[NDArray[np.float16]] = []
@@ -103,7 +111,26 @@ def _catalogue(found: Mapping[str, Assignment], encoder: EncoderDescription) -> 
         spreads=np.array([each.spread for each in of_rows], dtype=np.float32),
         owners=np.array(owners, dtype=np.int64),
     )
-    return Catalogue(documents, ids, list(_naming(found, ids)))
+    return Catalogue(documents, ids, list(_naming(found, ids)), _values(found, ids, fields))
+
+
+def _values(
+    found: Mapping[str, Assignment], ids: Sequence[str], fields: Collection[str]
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers of fields, by the class that a searcher keeps them in."""
+    columns = {name: FieldValues() for name in fields}
+    for number, document_id in enumerate(ids):
+        assignment = found[document_id]
+        values = filterable(
+            assignment.fields,
+            tags=assignment.tags,
+            language=assignment.language,
+            modality=assignment.modality,
+            published_at=assignment.published_at,
+        )
+        for name, column in columns.items():
+            column.add(number, values.get(name, ()))
+    return {name: column.numbers(np.arange(len(ids))) for name, column in columns.items()}
 
 
 def _naming(found: Mapping[str, Assignment], ids: list[str]) -> Iterator[CatalogueText]:

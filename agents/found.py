@@ -5,10 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agents.asked import QueryVector
 from state.fusion import Path
 from streams.events.queries import Hit, Unsure
+
+
+class Relevance(NamedTuple):
+    """The score of a hit before fine-ranking, and what words gave of it."""
+
+    score: float
+    lexical: float
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Found:
     """Ids of the documents that the person chose before and that had a part in it."""
     low_confidence: bool = False
     """Whether its best hit scores like the worst of recent queries, or leaves looked wrong to the end."""
+    relevances: Mapping[str, Relevance] = field(default_factory=dict)
+    """By document id, of the hits."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Told:
     """How its leaves looked beside those of the queries before it."""
     unknown_words: Sequence[str] | None
     """Which of its words stood in no document, as keyed hashes; None: they are looked for."""
+    at: float
+    """When it was given, seconds since the epoch."""
 
 
 @dataclass

@@ -7,10 +7,14 @@ from itertools import zip_longest
 
 from agents.answering import Answered
 from agents.asked import summed
+from agents.found import Relevance
+from models.gates.interleaving import Team
 from streams.events.assignments import StampedVector
 from streams.events.impressions import Impression, ImpressionPart, ShownDocument
-from streams.events.queries import Query, Result
+from streams.events.queries import Hit, Query, Result
 from streams.settings import Settings
+
+_DIGITS = 5
 
 
 class Impressions:
@@ -31,13 +35,7 @@ class Impressions:
             parts=self._parts(query),
             query_vector=StampedVector.of(self._stamp, "fused", summed(found.vectors)),
             shown=[
-                ShownDocument(
-                    document_id=hit.document_id,
-                    position=hit.position,
-                    score=hit.score,
-                    propensity=1 / hit.position,
-                    team=team,
-                )
+                _shown(hit, team, None if answered.teams else found.relevances.get(hit.document_id))
                 for hit, team in zip_longest(result.hits or (), answered.teams)
             ],
             shuffled=bool(answered.random_pairs),
@@ -71,3 +69,15 @@ class Impressions:
             )
             for part in query.parts
         ]
+
+
+def _shown(hit: Hit, team: Team | None, relevance: Relevance | None) -> ShownDocument:
+    return ShownDocument(
+        document_id=hit.document_id,
+        position=hit.position,
+        score=hit.score,
+        propensity=1 / hit.position,
+        team=team,
+        relevance=relevance and round(relevance.score, _DIGITS),
+        lexical=round(relevance.lexical, _DIGITS) if relevance and relevance.lexical else None,
+    )

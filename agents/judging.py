@@ -1,7 +1,7 @@
 """What the gates judge a candidate by: both models over the same documents, the same clicks, the same memory.
 
-Scores are those of the dense path: the best of a document's vectors, and what clicks remember. Words and graph are
-the same for both models and are left out.
+Scores are those of the dense path: the best of a document's vectors, what clicks remember, and what fine-ranking
+adds. Words and graph are left out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from agents.catalogue import Catalogue
 from agents.training_window import Answers, Window
-from models.adapter.adapter import QueryAdapter
 from models.gates.clicks import HeldOutClicks, estimate_noise
 from models.gates.exposure import NOTHING, TopLists
 from models.gates.guard import GuardQueries
 from models.gates.ranks import DEPTH
 from models.gates.verdict import Evidence
+from models.ranking.ranker import Ranker
+from models.ranking.weights import Ranking, Signals
 from state.clicks.examination import POSITIONS, examination
 from state.clicks.memory import ClickMemory
 from state.clicks.rows import LINKED, ImpressionRow
@@ -45,7 +46,7 @@ class Known:
 
 
 class Judging:
-    """Makes evidence for candidates; `incumbent` is what serves, None for queries as they are encoded."""
+    """Makes evidence for candidates; `incumbent` is what serves."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Judging:
         catalogue: Catalogue,
         guard: Known,
         *,
-        incumbent: QueryAdapter | None,
+        incumbent: Ranker,
         stamp: str,
     ) -> None:
         self._window, self._catalogue, self._guard = window, catalogue, guard
@@ -64,7 +65,7 @@ class Judging:
         self._firsts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
         self._trusted = FusionWeights().vector.trusted or len(catalogue.ids)
 
-    def evidence(self, candidate: QueryAdapter) -> Evidence:
+    def evidence(self, candidate: Ranker) -> Evidence:
         """All that the gates want to know of a candidate."""
         return Evidence(
             guard=self.guard(candidate),
@@ -73,7 +74,7 @@ class Judging:
             lists=self._lists(candidate),
         )
 
-    def guard(self, candidate: QueryAdapter) -> GuardQueries:
+    def guard(self, candidate: Ranker) -> GuardQueries:
         """Ranks of what known-item queries want, under both models."""
         return GuardQueries(self._guard_before, self._guard_ranks(candidate), self._guard.in_log)
 
@@ -82,15 +83,15 @@ class Judging:
         """Of what serves: the same for every candidate."""
         return self._guard_ranks(self._incumbent)
 
-    def _guard_ranks(self, adapter: QueryAdapter | None) -> NDArray[np.float64]:
-        return _ranks(self._scores(self._guard.queries, adapter), self._guard.wanted)
+    def _guard_ranks(self, ranker: Ranker) -> NDArray[np.float64]:
+        return _ranks(self.scores(self._guard.queries, ranker), self._guard.wanted)
 
-    def _clicks(self, candidate: QueryAdapter) -> HeldOutClicks:
+    def _clicks(self, candidate: Ranker) -> HeldOutClicks:
         """What was shown in sessions that are held out, and that counts for the query before as well."""
         looks = examination(POSITIONS, self._window.taught.shard.state.exponent)
         shown = [each for each in _shown(self._window.held_out) if each.document_id in self._numbers]
         queries = list(dict.fromkeys(each.query for each in shown))
-        ranks = {model: self._ranks_of(shown, queries, adapter) for model, adapter in self._models(candidate)}
+        ranks = {model: self._ranks_of(shown, queries, ranker) for model, ranker in self._models(candidate)}
         sessions = {name: number for number, name in enumerate(dict.fromkeys(each.session for each in shown))}
         answers = {name: number for number, name in enumerate(dict.fromkeys(each.answer for each in shown))}
         return HeldOutClicks(
@@ -107,7 +108,7 @@ class Judging:
         self,
         shown: Sequence[_Shown],
         queries: Sequence[tuple[str, tuple[str, ...]]],
-        adapter: QueryAdapter | None,
+        ranker: Ranker,
     ) -> NDArray[np.float64]:
         """The rank (n,) of each shown document for the query that it was shown for."""
         place = {query: number for number, query in enumerate(queries)}
@@ -118,7 +119,7 @@ class Judging:
             np.array([self._window.held_out.vectors[key] for key, _ in queries], dtype=np.float32)
         )
         ranks = np.ones(len(shown))
-        scores = self._scored(vectors, adapter, words=[words for _, words in queries])
+        scores = self._scored(vectors, ranker, words=[words for _, words in queries])
         for row, of_query in enumerate(scores):
             numbers = by_query.get(row, [])
             own = of_query[[self._numbers[shown[number].document_id] for number in numbers]]
@@ -142,7 +143,7 @@ class Judging:
                     score.append(float(of_query[self._numbers[hit.document_id]]))
         return estimate_noise(clicked, p, score).rate
 
-    def _lists(self, candidate: QueryAdapter) -> TopLists:
+    def _lists(self, candidate: Ranker) -> TopLists:
         taught = self._window.taught
         asked: dict[str, int] = {}
         words: dict[str, Sequence[str]] = {}
@@ -153,40 +154,58 @@ class Judging:
         vectors = self._rows_of(np.array([taught.vectors[key] for key in most], dtype=np.float32))
         before, after = (
             np.array(
-                [_top(each) for each in self._scored(vectors, adapter, words=[words[key] for key in most])]
+                [_top(each) for each in self._scored(vectors, ranker, words=[words[key] for key in most])]
             ).reshape(len(most), DEPTH)
-            for _, adapter in self._models(candidate)
+            for _, ranker in self._models(candidate)
         )
         return TopLists(before.astype(np.int64), after.astype(np.int64), [asked[key] for key in most])
 
-    def _models(self, candidate: QueryAdapter) -> tuple[tuple[str, QueryAdapter | None], ...]:
+    def _models(self, candidate: Ranker) -> tuple[tuple[str, Ranker], ...]:
         return ("incumbent", self._incumbent), ("candidate", candidate)
 
     def _rows_of(self, vectors: Floats) -> Floats:
         """(n, d), for no vectors too."""
         return vectors.reshape(len(vectors), self._catalogue.documents.vectors.shape[1])
 
-    def _scores(self, queries: Floats, adapter: QueryAdapter | None) -> Iterator[Floats]:
-        return self._scored(queries, adapter, words=[() for _ in queries])
+    def scores(self, queries: Floats, ranker: Ranker) -> Iterator[Floats]:
+        """Of each query without unknown words, (n, d), the scores (documents,) that a searcher would rank by."""
+        return self._scored(queries, ranker, words=[() for _ in queries])
 
-    def _scored(
-        self, queries: Floats, adapter: QueryAdapter | None, *, words: Sequence[Sequence[str]]
-    ) -> Iterator[Floats]:
+    def _scored(self, queries: Floats, ranker: Ranker, *, words: Sequence[Sequence[str]]) -> Iterator[Floats]:
         """Of each query, the scores (documents,) that a searcher would rank by."""
         documents, least = (
             self._catalogue.documents,
             float(self._catalogue.documents.spreads.min(initial=1.0)),
         )
+        fine = self._fine(ranker.ranking)
         for start in range(0, len(queries), _AT_ONCE):
             part = queries[start : start + _AT_ONCE]
-            moved = part if adapter is None else adapter(part)
-            best = np.maximum.reduceat(documents.scores(moved), self._firsts, axis=1)
+            best = np.maximum.reduceat(documents.scores(ranker.moved(part)), self._firsts, axis=1)
             for row, scores in enumerate(best):
                 scores = _trusted(scores, self._trusted)
                 for name, boost in self._memory.boosts(part[row], words[start + row]).items():
                     if name in self._numbers:
                         scores[self._numbers[name]] += boost / least
-                yield scores
+                yield scores if fine is None else scores + fine
+
+    def _fine(self, ranking: Ranking) -> Floats | None:
+        """What fine-ranking adds to each document (documents,) when the window ends, None without any.
+
+        Words are left out as everywhere here: their weight is judged by the canary alone.
+        """
+        if not ranking.weights:
+            return None
+        clicks, expected = self._memory.totals(self._catalogue.ids)
+        numbers = {field: self._catalogue.values[field] for field in ranking.fields}
+        known = Signals(numbers, clicks, expected, np.zeros(len(clicks)))
+        parts = ranking.parts(known, at=self._ends_at)
+        return np.asarray(sum(parts.values()), dtype=np.float32)
+
+    @cached_property
+    def _ends_at(self) -> float:
+        """When the last answer of the window was given, seconds since the epoch."""
+        sides = (self._window.taught, self._window.held_out)
+        return max((row.at for side in sides for row in side.rows.values()), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from pydantic import ValidationError
 
 from agents.arms import Arms, ServedAdapter
 from agents.following import Follower
-from models.adapter.adapter import FILE as ADAPTER_FILE
-from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore
 from models.encoders.registry import describe_encoder
+from models.ranking.ranker import Ranker
 from state.fusion import FusionWeights
 from streams.errors import ModelError
 from streams.events.models import (
@@ -122,14 +121,12 @@ class ModelLog(RolloutLog):
         reference = bundle_key(ADAPTER_MODEL, version)
         try:
             bundle = self._store.read(reference, stamp=self._stamp)
-            adapter = QueryAdapter.from_files(bundle.files, dimension=self._dimension)
-            if adapter is None:
-                raise ModelError(f"there is no {ADAPTER_FILE} in it")
+            ranker = Ranker.from_files(bundle.files, dimension=self._dimension)
         except ModelError as error:
             _refuse(reference, error)
             return None
-        log.info("adapter loaded", bundle=reference)
-        return ServedAdapter(reference, adapter)
+        log.info("adapter loaded", bundle=reference, weights=ranker.ranking.weights)
+        return ServedAdapter(reference, ranker)
 
 
 def _refuse(reference: str, error: ModelError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from agents.asked import Alternative, Asked, PartKind, QueryVector, Serving, Slots, Vector, is_sum, summed
+from agents.asked import (
+    Alternative,
+    Asked,
+    PartKind,
+    QueryVector,
+    Serving,
+    Slots,
+    Vector,
+    is_sum,
+    summed,
+    words_of,
+)
 from agents.calibrations import calibrations
 from agents.codebook_log import Codebooks
 from agents.confidence import Confidence
@@ -17,9 +29,9 @@ from agents.dense_path import DenseFeed
 from agents.exact_scores import ExactScores
 from agents.found import Found, Stages, Told
 from agents.personal import Personal
-from agents.showing import Showing
-from models.adapter.adapter import QueryAdapter
+from agents.showing import Fine, Showing
 from models.encoders.base import EncoderDescription
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
 from state.bitmaps import bitmap_of_slots
 from state.clicks.memory import ClickMemory
 from state.combining import alternatives
@@ -69,7 +81,7 @@ class Searching:
         self._dense = dense
         self._memory = memory
         self._hash_word = hash_word
-        self._showing = Showing(index, shard)
+        self._showing = Showing(index, shard, memory)
         self._scores = ExactScores(index, shard, encoder, shortlist=settings.search.shortlist)
         self._personal = Personal(index, encoder, as_query=as_query, weight=settings.personal.weight)
         self._fusing: tuple[FusionWeights, str | None] = (FusionWeights(), None)
@@ -92,16 +104,17 @@ class Searching:
         encoded: Callable[[], Sequence[QueryVector]],
         codebooks: Codebooks,
         *,
-        adapter: QueryAdapter | None = None,
+        ranker: Ranker = NOTHING_LEARNED,
         history: Sequence[str] = (),
         told: Told | None = None,
     ) -> Found:
         """Answer a query that was checked. `encoded` waits for its parts; meanwhile its words are looked for.
 
-        Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The adapter
+        Encoding had better be under way: it leaves the interpreter to others at once, and words do not. The ranker
         moves what somebody wrote, and so does the history, ids of documents that the person chose; the click memory
         knows queries as they were encoded. `told`: to make an old answer again.
         """
+        at = time.time() if told is None else told.at
         stages = Stages()
         with self._index.reading():
             allowed = self._allowed(query)
@@ -109,7 +122,7 @@ class Searching:
             vectors = encoded()
             stages.done("encode")
             weights, bundle = self._fusing
-            asked = self._asked(query, vectors, codebooks, allowed, adapter, history)
+            asked = self._asked(query, vectors, codebooks, allowed, ranker, history)
             path = self._index.path_of(asked.epoch) if asked.path == "generative" else None
             slots, unsure = self._by_vectors(asked, path, told)
             stages.done("generate" if path is not None else "dense")
@@ -122,11 +135,12 @@ class Searching:
             lexical = self._less_left_out(asked, lexical, slots)
             found = self._scores.of(asked, slots)
             stages.done("resolve")
-            hits = self._showing.hits(asked, path, found, lexical, weights, remembered)
+            fine = Fine(ranker.ranking, at)
+            shown = self._showing.shown(asked, path, found, lexical, weights, remembered, fine)
         stages.done("fuse")
-        is_low = unsure == "graph" or (told is None and self._scores_low(asked, hits))
+        is_low = unsure == "graph" or (told is None and self._scores_low(asked, shown.hits))
         return Found(
-            hits=hits,
+            hits=shown.hits,
             mode=asked.path,
             epoch=asked.epoch,
             seconds=stages.seconds,
@@ -136,13 +150,14 @@ class Searching:
             unsure=unsure,
             low_confidence=is_low,
             history=asked.history,
+            relevances=shown.relevances,
         )
 
     def check(self, query: Query) -> None:
         """What can be said before anything is encoded. Raises DataError `bad_filter`, `schema`."""
         if query.filter:
             parse_filter(query.filter)
-        if query.mode == "lexical" and not _words(query):
+        if query.mode == "lexical" and not words_of(query):
             raise DataError("schema", "mode lexical needs a part with a text", field="mode")
 
     def behind(self) -> dict[str, int]:
@@ -172,10 +187,10 @@ class Searching:
         vectors: Sequence[QueryVector],
         codebooks: Codebooks,
         allowed: BitMap | None,
-        adapter: QueryAdapter | None,
+        ranker: Ranker,
         history: Sequence[str],
     ) -> Asked:
-        moved = [adapter(v.vector) if adapter is not None and v.is_typed else v.vector for v in vectors]
+        moved = [ranker.moved(v.vector) if v.is_typed else v.vector for v in vectors]
         path = self._path(query, codebooks)
         scoring = ScoringQuery(
             [
@@ -237,7 +252,7 @@ class Searching:
 
         Nothing is found for pictures, and in modes that name another path.
         """
-        text = _words(query)
+        text = words_of(query)
         unknown = list(map(self._hash_word, self._lexical.unknown_words(text) if text else ()))
         if not text or query.mode not in ("auto", "lexical"):
             return RankedList("lexical", _NO_SLOTS, _NO_SCORES), unknown
@@ -387,9 +402,3 @@ class Searching:
 def _gaining(remembered: Mapping[int, float]) -> Slots:
     """Slots of the documents that clicks speak for."""
     return np.array([slot for slot, boost in remembered.items() if boost > 0], dtype=np.int64)
-
-
-def _words(query: Query) -> str:
-    """The texts of a query that are asked for."""
-    wanted = (part for part in query.parts if part.weight > 0 and part.role != "not")
-    return " ".join(part.text for part in wanted if part.text is not None)

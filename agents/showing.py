@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.asked import Asked, Candidates, Slots, Vector
+from agents.found import Relevance
+from models.ranking.weights import Ranking, Signal, Signals
+from state.clicks.memory import ClickMemory
 from state.fusion import Fused, FusionWeights, Path, RankedList, fuse
 from state.generative import GenerativePath, Probability
 from state.live_index import LiveIndex, ScoredDocument
@@ -15,14 +20,31 @@ from streams.events.queries import Hit
 from streams.semantic_id import SemanticId
 
 
+@dataclass(frozen=True)
+class Fine:
+    """Fine-ranking of one answer: its weights, and when it is given, seconds since the epoch."""
+
+    ranking: Ranking
+    at: float
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Hits, and by document id what they would score without fine-ranking."""
+
+    hits: list[Hit]
+    relevances: dict[str, Relevance]
+
+
 class Showing:
     """Fuses candidates of one live index and reads what is shown of the best. Inside of `LiveIndex.reading`."""
 
-    def __init__(self, index: LiveIndex, shard: Shard) -> None:
+    def __init__(self, index: LiveIndex, shard: Shard, memory: ClickMemory) -> None:
         self._index = index
         self._shard = shard
+        self._memory = memory
 
-    def hits(
+    def shown(
         self,
         asked: Asked,
         path: GenerativePath | None,
@@ -30,8 +52,9 @@ class Showing:
         lexical: RankedList,
         weights: FusionWeights,
         remembered: Mapping[int, float],
-    ) -> list[Hit]:
-        """The best by what all paths say together, and clicks (by slot), less what `not` takes away.
+        fine: Fine,
+    ) -> Listed:
+        """The best by what all paths say together, clicks (by slot) and fine-ranking, less what `not` takes away.
 
         That is not fused: a fusion makes little of differences far from the top, and with them of the penalty.
         """
@@ -42,34 +65,54 @@ class Showing:
             _by_slot(found, values, asked) for values in (found.raw, found.lost, found.personal)
         )
         slots = fused.slots.tolist()
+        gained = self._gained(fused, fine)
         scores = fused.scores + [remembered.get(slot, 0.0) - lost.get(slot, 0.0) for slot in slots]
+        scores = sum(gained.values(), scores)
         shown = self._index.top(fused.slots, scores.astype(np.float32), asked.query.top_k)
         probabilities = self._probabilities(
             asked, path, np.array([document.slot for document in shown], dtype=np.int64)
         )
         stored = self._shard.documents_named([document.document_id for document in shown])
         rows = {slot: row for row, slot in enumerate(slots)}
-        return [
-            self._hit(
-                asked,
-                document,
-                position=position,
-                parts=_parts(
-                    fused,
-                    rows[document.slot],
-                    asked.path,
-                    raw=raw.get(document.slot, 0.0),
-                    lost=lost.get(document.slot, 0.0),
-                    remembered=remembered.get(document.slot, 0.0),
-                    personal=personal.get(document.slot, 0.0),
-                ),
-                probability=probability,
-                stored=content,
+        listed = Listed([], {})
+        for document, probability, content in zip(shown, probabilities, stored, strict=True):
+            parts = _parts(
+                fused,
+                rows[document.slot],
+                asked.path,
+                raw=raw.get(document.slot, 0.0),
+                lost=lost.get(document.slot, 0.0),
+                remembered=remembered.get(document.slot, 0.0),
+                personal=personal.get(document.slot, 0.0),
             )
-            for position, (document, probability, content) in enumerate(
-                zip(shown, probabilities, stored, strict=True), start=1
+            listed.relevances[document.document_id] = Relevance(
+                sum(parts.values()), parts.get("lexical", 0.0)
             )
-        ]
+            parts |= {name: float(values[rows[document.slot]]) for name, values in gained.items()}
+            position = len(listed.hits) + 1
+            listed.hits.append(
+                self._hit(
+                    asked, document, position=position, parts=parts, probability=probability, stored=content
+                )
+            )
+        return listed
+
+    def _gained(self, fused: Fused, fine: Fine) -> dict[Signal, NDArray[np.float64]]:
+        """What each signal that has a weight adds to each of the fused (n,)."""
+        ranking, slots = fine.ranking, fused.slots
+        if not ranking.weights:
+            return {}
+        none = np.zeros(len(slots))
+        clicks, expected = none, none
+        if ranking.click_rate is not None:
+            clicks, expected = self._memory.totals([self._index.document_id(slot) for slot in slots.tolist()])
+        known = Signals(
+            numbers={field: self._index.numbers(field, slots) for field in ranking.fields},
+            clicks=clicks,
+            expected=expected,
+            lexical=fused.parts.get("lexical", none),
+        )
+        return ranking.parts(known, at=fine.at)
 
     def _probabilities(
         self, asked: Asked, path: GenerativePath | None, slots: Slots

@@ -1,7 +1,8 @@
 """One training of an adapter, from offsets to a bundle.
 
-Reads the window and the catalogue from the logs, trains, weakens the adapter until the guard holds (WiSE), asks the
-gates. A run that was killed reads the logs again and goes on from the checkpoint of its training.
+Reads the window and the catalogue from the logs, trains, weakens the adapter until the guard holds (WiSE), then the
+weights of fine-ranking that are learned beside it, asks the gates. A run that was killed reads the logs again and
+goes on from the checkpoint of its training.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from agents.catalogue import read_catalogue
 from agents.judging import Judging
 from agents.lesson import chosen, make_lesson
 from agents.model_log import FOLDER
+from agents.ranking_lesson import learn_ranking, wanted_fields
 from agents.training_window import Window, read_window
-from models.adapter.adapter import FILE, QueryAdapter
+from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore, Manifest
+from models.encoders.base import EncoderDescription
 from models.encoders.registry import load_encoder
 from models.gates.guard import GuardQueries
 from models.gates.ranks import discounts
 from models.gates.report import make_report, to_html
 from models.gates.verdict import Judgement, judge
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
+from models.ranking.weights import Ranking
 from streams.events.models import ADAPTER_MODEL, bundle_key
 from streams.events.training import Stage, TrainingRequest
 from streams.settings import Settings
@@ -72,11 +77,13 @@ def train(
     encoder = load_encoder(settings.encoder, threads=max(1, (os.cpu_count() or 1) // 2))
     stamp = encoder.description.stamp
     with _read(settings, request, folder, stamp=stamp, tell=tell) as window:
+        served = _served(settings, incumbent, encoder.description)
         catalogue = read_catalogue(
             settings,
             encoder.description,
             window=[part for part in request.window if part.topic == "assignments"],
             wanted=chosen(window),
+            fields=wanted_fields(settings.ranking, served.ranking),
             on_progress=lambda share: tell("reading", 0.5 + 0.5 * share),
         )
         lesson, known = make_lesson(
@@ -92,11 +99,16 @@ def train(
             on_progress=lambda at: tell("training", at.step / at.steps, at.seconds_left),
         )
         tell("judging", 0.0)
-        served = _served(settings, incumbent, stamp)
         judging = Judging(window, catalogue, known, incumbent=served, stamp=stamp)
-        adapter, alpha = weakened(trained, judging.guard)
+        adapter, alpha = weakened(trained, lambda adapter: judging.guard(Ranker(adapter)))
+        learned = (
+            learn_ranking(window.taught, catalogue, settings.ranking)
+            if settings.training.ranking
+            else Ranking()
+        )
+        candidate, share = with_ranking(judging, Ranker(adapter), learned)
         tell("judging", 0.5)
-        evidence = judging.evidence(adapter)
+        evidence = judging.evidence(candidate)
         judgement = judge(evidence)
         report = make_report(
             "the candidate",
@@ -112,11 +124,9 @@ def train(
         encoder_stamp=stamp,
         training_window=_offsets(request),
         gates=judgement.results(),
-        weights={"adapter": {"alpha": alpha}},
+        weights={"adapter": {"alpha": alpha}, "ranking": {"alpha": share, **candidate.ranking.weights}},
     )
-    return Candidate(
-        _named(manifest, {FILE: adapter.to_bytes(), REPORT: to_html(report).encode()}), judgement
-    )
+    return Candidate(_named(manifest, {**candidate.to_files(), REPORT: to_html(report).encode()}), judgement)
 
 
 def weakened(trained: Trained, guard: Callable[[QueryAdapter], GuardQueries]) -> tuple[QueryAdapter, float]:
@@ -129,6 +139,18 @@ def weakened(trained: Trained, guard: Callable[[QueryAdapter], GuardQueries]) ->
         if _bears(guard(adapter)):
             break
     return adapter, alpha
+
+
+def with_ranking(judging: Judging, weakened: Ranker, learned: Ranking) -> tuple[Ranker, float]:
+    """What was weakened already, with the largest share of the weights that the guard bears: (ranker, share).
+
+    Without them when it bears none: then the adapter is judged alone. Words are not seen by the guard.
+    """
+    for alpha in ALPHAS if learned.weights else ():
+        ranker = Ranker(weakened.adapter, learned.weakened(alpha))
+        if _bears(judging.guard(ranker)):
+            return ranker, alpha
+    return weakened, 0.0
 
 
 def _bears(guard: GuardQueries) -> bool:
@@ -160,13 +182,12 @@ def _read(
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _served(settings: Settings, version: str | None, stamp: str) -> QueryAdapter | None:
+def _served(settings: Settings, version: str | None, encoder: EncoderDescription) -> Ranker:
     if version is None:
-        return None
-    bundle = BundleStore(f"{settings.content_store}/{FOLDER}").read(
-        bundle_key(ADAPTER_MODEL, version), stamp=stamp
-    )
-    return QueryAdapter.from_bytes(bundle.files[FILE])
+        return NOTHING_LEARNED
+    store = BundleStore(f"{settings.content_store}/{FOLDER}")
+    bundle = store.read(bundle_key(ADAPTER_MODEL, version), stamp=encoder.stamp)
+    return Ranker.from_files(bundle.files, dimension=encoder.dimension)
 
 
 def _named(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

@@ -62,6 +62,10 @@ class FieldNumbers:
         self._longs.pop(slot)
         self._huge.pop(slot, None)
 
+    def first(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The first number of each slot (n,) that a float holds, NaN where there is none."""
+        return np.asarray(self._floats.first(slots), dtype=np.float64)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
         huge = [[slot, *values] for slot, values in self._huge.items()]

@@ -67,6 +67,10 @@ class FieldValues:
         for slots in self._booleans.values():
             slots.discard(slot)
 
+    def numbers(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The first number of each slot (n,) that a float holds, NaN where there is none."""
+        return self._numbers.first(slots)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""
         booleans = {str(int(value)): slots_of(slots) for value, slots in self._booleans.items()}

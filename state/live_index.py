@@ -285,6 +285,11 @@ class LiveIndex:
         """The values of a field, for filters."""
         return self._fields.get(name)
 
+    def numbers(self, name: str, slots: Slots) -> NDArray[np.float64]:
+        """The first number of a field, of each slot (n,); NaN where there is none. Dates are seconds."""
+        field = self._fields.get(name)
+        return np.full(len(slots), np.nan) if field is None else field.numbers(slots)
+
     def packed_ids(self) -> Slots:
         """Packed ids in the active epoch by slot, NO_ID where there is none; of those that are gone, whatever."""
         return self._table.ids(-1 if self.active_epoch is None else self.active_epoch)

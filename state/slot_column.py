@@ -90,6 +90,17 @@ class SlotColumn:
         slots = np.fromiter(values, dtype=np.int64, count=len(values))
         return None, slots[test(np.fromiter(values.values(), dtype=self._dtype, count=len(values)))]
 
+    def at(self, slots: NDArray[np.int64]) -> Numbers:
+        """The numbers (n,) of slots (n,), "nothing" where there is none."""
+        values = self._values
+        found = np.full(len(slots), self._nothing, dtype=self._dtype)
+        if isinstance(values, dict):
+            found[:] = [values.get(slot, self._nothing) for slot in slots.tolist()]
+        else:
+            known = slots < len(values)
+            found[known] = values[slots[known]]
+        return found
+
     def retyped(self, dtype: DTypeLike, renumbered: Numbers | None = None) -> SlotColumn:
         """A copy with another type; with `renumbered`, each value v becomes renumbered[v]."""
         copy = SlotColumn(dtype, self._nothing)
@@ -170,6 +181,11 @@ class LayeredColumn:
                 if len(of_slot) > place
             ]
             self._layers[place].set_all([slot for slot, _ in layer], [value for _, value in layer])
+
+    def first(self, slots: NDArray[np.int64]) -> Numbers:
+        """The first number of each slot (n,), "nothing" where there is none."""
+        layers = self._layers
+        return layers[0].at(slots) if layers else np.full(len(slots), self._nothing, dtype=self._dtype)
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """As arrays of their own."""

@@ -187,10 +187,30 @@ class TrainingSettings(Section):
     held_out: float = Field(
         default=0.2, gt=0, lt=1, description="the last sessions of a window, which only judge"
     )
+    ranking: bool = Field(default=True, description="learn the weights of fine-ranking in the same run")
     guard: Path | None = Field(
         default=None,
         description="known-item queries for the guard, one JSON object a line: `text`, `document_id`, and `in_log` "
         "(false: of a language that nobody asks in); unset: from titles and tags that are left out of the training",
+    )
+
+
+class RankingSettings(Section):
+    """What fine-ranking may learn to add to relevance. What serves is in the bundle of the adapter."""
+
+    freshness: bool = Field(default=True, description="learn how far people prefer what was published lately")
+    half_life_d: float = Field(default=30.0, gt=0, description="days after which freshness is half")
+    authority_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a field of documents with a number: learn how far people prefer where it is high",
+    )
+    click_rate: bool = Field(
+        default=True, description="learn how far what is clicked for other queries is preferred"
+    )
+    words: bool = Field(
+        default=False,
+        description="learn the weight of words in the fusion; gates before the canary do not see it",
     )
 
 
@@ -285,6 +305,7 @@ class Settings(BaseSettings):
     learning: LearningSettings = LearningSettings()
     personal: PersonalSettings = PersonalSettings()
     training: TrainingSettings = TrainingSettings()
+    ranking: RankingSettings = RankingSettings()
     rollout: RolloutSettings = RolloutSettings()
     privacy: PrivacySettings = PrivacySettings()
     checkpoints: CheckpointSettings = CheckpointSettings()

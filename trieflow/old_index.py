@@ -24,9 +24,8 @@ from agents.keyed_hashes import KEY_FILE, KeyedHashes
 from agents.model_log import FOLDER
 from agents.searchable import Searchable
 from agents.trees import IndexTrees
-from models.adapter.adapter import FILE as ADAPTER_FILE
-from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
 from state.shard import Shard
 from state.warm_up import warm_up
 from streams.errors import ModelError
@@ -65,8 +64,8 @@ class OldIndex:
     held: Searchable
     codebooks: Codebooks
     compacted: Mapping[str, Compacted]
-    adapters: Sequence[QueryAdapter | None]
-    """By which it was answered: None for the query as it was encoded; of an interleaved answer two."""
+    rankers: Sequence[Ranker]
+    """By which it was answered; of an interleaved answer two."""
     _settings: Settings
 
     def go_on_to(self, since: Sequence[LogPosition], until: Sequence[LogPosition]) -> None:
@@ -88,7 +87,8 @@ def old_index(
 
     It takes the memory and the time of a searcher that starts without its folder.
     """
-    bundle, adapters = _bundle(settings, answer), _adapters(settings, answer)
+    dimension = encoding.description.dimension
+    bundle, rankers = _bundle(settings, answer), _rankers(settings, answer, dimension)
     with TemporaryDirectory(prefix="trieflow-replay-") as folder:
         shard = Shard.open(Path(folder) / "replica")
         held = Searchable(
@@ -110,7 +110,7 @@ def old_index(
             held.use(bundle)
             held.settle(timeout_s=_SETTLED_S)
             compacted = {"assignments": documents, "codebooks": leaves, "click-memory": clicks}
-            yield OldIndex(held, codebooks, compacted, adapters, settings)
+            yield OldIndex(held, codebooks, compacted, rankers, settings)
         finally:
             held.close()
 
@@ -197,12 +197,15 @@ def _bundle(settings: Settings, answer: OldAnswer) -> Bundle | None:
     return None if answer.bundle is None else _read(settings, answer, answer.bundle)
 
 
-def _adapters(settings: Settings, answer: OldAnswer) -> list[QueryAdapter | None]:
+def _rankers(settings: Settings, answer: OldAnswer, dimension: int) -> list[Ranker]:
     bundles = [_read(settings, answer, reference) for reference in answer.adapters]
-    known: list[QueryAdapter | None] = [QueryAdapter.from_bytes(each.files[ADAPTER_FILE]) for each in bundles]
+    try:
+        known = [Ranker.from_files(each.files, dimension=dimension) for each in bundles]
+    except ModelError as error:
+        raise GoneError(f"the weights that counted cannot be read: {error}") from error
     if answer.interleaved and len(known) == 1:
-        return [None, *known]
-    return known or [None]
+        return [NOTHING_LEARNED, *known]
+    return known or [NOTHING_LEARNED]
 
 
 def _read(settings: Settings, answer: OldAnswer, reference: str) -> Bundle:

@@ -29,6 +29,7 @@ from agents.sensors import Sensor
 from agents.worker import worker_encoder
 from models.encoders.registry import describe_encoder
 from streams.errors import DataError
+from streams.events.queries import Hit
 from streams.settings import Settings
 from trieflow.compared_hits import ComparedHit, agree, compared
 from trieflow.old_answers import GoneError, OldAnswer, Progress, Shown, find_answer
@@ -136,13 +137,13 @@ class _Replay:
         if self._answer.random_pairs:
             shown, _ = shuffled(shown, self._answer.query_id)
         now = [Shown(hit.document_id, hit.position, hit.score) for hit in [*shown, *found.hits[count:]]]
-        words = {hit.document_id: abs((hit.parts or {}).get("lexical", 0.0)) for hit in found.hits}
+        words = {hit.document_id: _by_words(hit) for hit in found.hits}
         hits = compared(self._answer.shown, now, top_k=count, words=words)
         return found, list(map(self._with_reason, hits))
 
     def _search(self) -> Found:
         answer, searching = self._answer, self._index.held.searching
-        told = Told(answer.unsure, answer.unknown_words)
+        told = Told(answer.unsure, answer.unknown_words, answer.at_ms / 1_000)
         try:
             parts = asyncio.run(self._vectors.prepare(self._ask))
             encoded = self._vectors.submit(self._ask, parts)
@@ -153,10 +154,10 @@ class _Replay:
                     encoded,
                     self._index.codebooks,
                     told=told,
-                    adapter=adapter,
+                    ranker=ranker,
                     history=answer.history or (),
                 )
-                for adapter in self._index.adapters
+                for ranker in self._index.rankers
             ]
             return by[0] if len(by) == 1 else self._interleaved(by)
         except DataError as error:
@@ -208,3 +209,9 @@ class _Replay:
 
 def _differ(then: np.ndarray, vectors: Sequence[QueryVector]) -> bool:
     return not np.allclose(then.astype(np.float32), summed(vectors), atol=_VECTOR_TOLERANCE, rtol=1e-3)
+
+
+def _by_words(hit: Hit) -> float:
+    """What words gave to a score, with what fine-ranking made of it."""
+    parts = hit.parts or {}
+    return abs(parts.get("lexical", 0.0) + parts.get("words", 0.0))

@@ -87,7 +87,13 @@ class Ledger(LedgerRows):
             query=query_key(impression.query_vector),
             words=impression.unknown_words,
             shown=[
-                Shown(self._forgetting.shown_id(hit.document_id, impression), hit.position, hit.team)
+                Shown(
+                    self._forgetting.shown_id(hit.document_id, impression),
+                    hit.position,
+                    hit.team,
+                    hit.relevance,
+                    hit.lexical or 0.0,
+                )
                 for hit in impression.shown
             ],
             person=person_of(impression),

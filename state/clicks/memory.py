@@ -28,6 +28,8 @@ from streams.events.click_memory import (
 
 Floats = NDArray[np.float32]
 Record = RememberedClicks | MemorySummary | None
+_NOTHING = 1e-9
+"""Clicks: what rounding leaves of a sum."""
 
 
 class MemoryWeights(BaseModel):
@@ -78,6 +80,7 @@ class ClickMemory:
         self._given_up: Retired[int] = Retired(self._readers)
         self._documents: list[Mapping[str, DocumentClicks]] = []
         self._words: dict[str, _Word] = {}
+        self._totals: dict[str, DocumentClicks] = {}
 
     def take(self, key: str, record: Record) -> None:
         """Take in the record of a key; None: it is forgotten. Vectors of another encoder are left out."""
@@ -102,6 +105,12 @@ class ClickMemory:
                     boost = self._boost(clicks, expected, self.weights.word_prior)
                     found[document_id] = found.get(document_id, 0.0) + self.weights.word_weight * boost
         return found
+
+    def totals(self, document_ids: Sequence[str | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Clicks and expected clicks of documents (n,), over all queries that are remembered."""
+        found = [self._totals.get(name or "", (0.0, 0.0)) for name in document_ids]
+        both = np.array(found, dtype=np.float64).reshape(len(found), 2)
+        return both[:, 0], both[:, 1]
 
     def __len__(self) -> int:
         """How many queries and words are remembered."""
@@ -158,12 +167,23 @@ class ClickMemory:
             return
         if record.vector.stamp != self._stamp:
             return
+        self._count({} if slot is None else self._documents[slot], record.documents)
         if slot is None:
             slot = self._slots[key] = self._new_slot()
             self._vectors[slot] = record.vector.array().astype(np.float32)
             self._documents[slot] = record.documents
             self._put([slot])
         self._documents[slot] = record.documents
+
+    def _count(self, before: Mapping[str, DocumentClicks], now: Mapping[str, DocumentClicks]) -> None:
+        """Bring the totals of documents up to date. Sums of floats: what is left of nothing is nothing."""
+        for document_id in before.keys() | now.keys():
+            known, old, new = (each.get(document_id, (0.0, 0.0)) for each in (self._totals, before, now))
+            clicks, expected = (max(0.0, k - o + n) for k, o, n in zip(known, old, new, strict=True))
+            if max(clicks, expected) > _NOTHING:
+                self._totals[document_id] = clicks, expected
+            else:
+                self._totals.pop(document_id, None)
 
     def _new_slot(self) -> int:
         self._free += self._given_up.free()
@@ -186,6 +206,7 @@ class ClickMemory:
 
     def _forget(self, key: str, slot: int) -> None:
         self._rows.drop([slot])
+        self._count(self._documents[slot], {})
         del self._slots[key], self._vectors[slot]
         self._given_up.add(slot)
 

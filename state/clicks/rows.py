@@ -22,11 +22,13 @@ _NOTHING = 1e-9
 
 
 class Shown(NamedTuple):
-    """A hit of an impression."""
+    """A hit of an impression, with its score before fine-ranking (None: not known) and what words gave of it."""
 
     document_id: str
     position: int
     team: str | None
+    relevance: float | None = None
+    lexical: float = 0.0
 
 
 class Act(NamedTuple):

@@ -35,6 +35,10 @@ class ShownDocument(Event):
     """The assumed probability that this position was looked at, 0 to 1."""
     team: Literal["incumbent", "candidate"] | None = None
     """Which of two interleaved rankings it came from."""
+    relevance: float | None = None
+    """The score without what fine-ranking added; absent where two rankings were interleaved."""
+    lexical: float | None = None
+    """What words gave of it; absent: nothing."""
 
 
 class ImpressionPart(Event):

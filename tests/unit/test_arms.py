@@ -6,11 +6,12 @@ import numpy as np
 
 from agents.arms import Arms, ServedAdapter
 from models.adapter.adapter import QueryAdapter
+from models.ranking.ranker import Ranker
 
 ADAPTER = QueryAdapter(
     np.zeros((1, 2), dtype=np.float32), np.zeros(1, dtype=np.float32), np.zeros((2, 1), dtype=np.float32)
 )
-CANDIDATE = ServedAdapter("adapter@v2", ADAPTER)
+CANDIDATE = ServedAdapter("adapter@v2", Ranker(ADAPTER))
 SESSIONS = [f"session-{number}" for number in range(4_000)]
 
 

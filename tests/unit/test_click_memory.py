@@ -111,3 +111,24 @@ def test_a_query_that_is_the_mean_itself_finds_nothing(memory: ClickMemory) -> N
     memory.take("query/1", remembered(axis(0), good=(4, 5)))
     memory.take(SUMMARY_KEY, summary(1, axis(0)))
     assert not memory.boosts(axis(0))
+
+
+def test_totals_of_documents_are_sums_over_the_queries_that_are_remembered(memory: ClickMemory) -> None:
+    chance = np.random.default_rng(4)
+    known: dict[str, dict[str, tuple[float, float]]] = {}
+    for _ in range(300):
+        key = f"query/{chance.integers(12)}"
+        documents = {f"d{n}": tuple(chance.random(2).tolist()) for n in chance.integers(6, size=3)}
+        if chance.random() < 0.3:
+            known.pop(key, None)
+            memory.take(key, None)
+        else:
+            known[key] = documents
+            memory.take(key, remembered(axis(int(chance.integers(DIMENSION))), **documents))
+        memory.take("word/zib", remembered(None, **documents))
+    names = [*(f"d{n}" for n in range(6)), "never", None]
+    clicks, expected = memory.totals(names)
+    for place, name in enumerate(names):
+        of_name = [documents.get(name or "", (0.0, 0.0)) for documents in known.values()]
+        assert clicks[place] == pytest.approx(sum(each[0] for each in of_name), abs=1e-6)
+        assert expected[place] == pytest.approx(sum(each[1] for each in of_name), abs=1e-6)

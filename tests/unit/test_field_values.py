@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from state.field_values import FieldTable, FieldValues
@@ -131,3 +133,19 @@ def test_readers_beside_a_writer_never_get_a_slot_for_a_value_that_it_never_had(
     for reader in readers:
         reader.join()
     assert faults == []
+
+
+def test_the_first_number_of_each_slot_while_columns_turn_from_few_to_many() -> None:
+    table, known = FieldTable(), dict[int, float]()
+    chance = random.Random(5)
+    for slot in chance.sample(range(900), 700):
+        value: list[bool | float | str] = chance.choice(
+            [[slot / 2], [slot, -1], ["x", slot], [True], [2**80 + 1], []]
+        )
+        table.put(slot, {"f": value})
+        known[slot] = next(
+            (float(v) for v in value if not isinstance(v, bool | str) and float(v) == v), math.nan
+        )
+        if len(known) in (3, 300, 700):
+            found = of(table, "f").numbers(np.arange(1_000))
+            np.testing.assert_array_equal(found, [known.get(each, math.nan) for each in range(1_000)])

@@ -10,7 +10,7 @@ import pytest
 
 from agents.answering import Answered
 from agents.asked import QueryVector
-from agents.found import Found
+from agents.found import Found, Relevance
 from agents.impressions import Impressions
 from agents.keyed_hashes import KEY_FILE, KeyedHashes
 from agents.pseudonyms import Pseudonym
@@ -116,3 +116,19 @@ def test_the_query_vector_leaves_out_what_the_question_leaves_out(tmp_path: Path
     assert [part.role for part in shown.parts] == ["and", "not"]
     assert shown.query_vector is not None
     np.testing.assert_array_equal(shown.query_vector.array(), vector)
+
+
+def test_what_hits_score_without_fine_ranking_is_told_but_not_of_two_rankings(tmp_path: Path):
+    hits = [Hit(document_id=name, score=9.0, position=n) for n, name in enumerate("ab", start=1)]
+    vectors = [QueryVector("text", np.ones(2, dtype=np.float32), None, 1.0)]
+    relevances = {"a": Relevance(7.123456, 1.5), "b": Relevance(6.0, 0.0)}
+    found = Found(hits, "dense", 3, {}, vectors, relevances=relevances)
+    asked, result = (
+        Query.model_validate({"text": "x"}),
+        Result(query_id="q", hits=hits, epoch=3, codebook_offset=5, fresh_to=[]),
+    )
+    impressions = Impressions(Settings(data=tmp_path), stamp=STAMP)
+    alone = impressions.of(asked, result, Answered(found, [STAMP]))
+    assert [(hit.relevance, hit.lexical) for hit in alone.shown] == [(7.12346, 1.5), (6.0, None)]
+    both = Answered(found, [STAMP], "interleaved", teams=["incumbent", "candidate"])
+    assert [hit.relevance for hit in impressions.of(asked, result, both).shown] == [None, None]

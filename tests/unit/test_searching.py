@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +15,20 @@ import pytest
 from agents.asked import QueryVector, Serving
 from agents.codebook_log import Codebooks
 from agents.dense_path import DenseFeed
+from agents.found import Found
 from agents.searching import Searching
 from models.decoder.decoder import NETWORK_FILE, Decoder, Nodes
 from models.encoders.base import Calibration
 from models.encoders.hash import HashEncoder
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
+from models.ranking.weights import Authority, ClickRate, Freshness, Ranking, Words
 from state.clicks.memory import ClickMemory
 from state.fusion import FusionWeights, MeasureWeight
 from state.lexical import LexicalDocument, LexicalIndex
 from state.live_index import LiveDocument, LiveIndex
 from state.shard import Shard
+from streams.events.assignments import StampedVector
+from streams.events.click_memory import RememberedClicks
 from streams.events.queries import Hit, PartRole, Query, SearchMode
 from streams.semantic_id import Leaf, SemanticId
 from streams.settings import IndexSettings, SearchSettings, Settings
@@ -209,3 +215,60 @@ def test_where_leaves_look_wrong_more_are_opened_and_the_graph_is_asked(
         for _ in range(80):  # what later queries are compared with: one document is nearer than all others
             ask(AXES["red"] + AXES["car"])
         assert ask(AXES["red"] + 0.01 * AXES["car"] + 0.002 * AXES["van"]) == found
+
+
+def test_fine_ranking_adds_its_parts_and_changes_the_order(tmp_path: Path):
+    now = datetime.now(UTC)
+    ranking = Ranking(
+        freshness=Freshness(weight=3.0, half_life_d=10),
+        authority=Authority(weight=1.0, field="cited", quantiles=(0.0, 10.0)),
+        click_rate=ClickRate(weight=2.0, prior=4.0, rate=0.0),
+        words=Words(weight=0.5),
+    )
+    query = Query.model_validate({"parts": [{"text": "red"}], "mode": "auto", "explain": True})
+    asked = [QueryVector("text", AXES["red"], None, 1.0, is_typed=True)]
+    with searching_with(Settings(), tmp_path) as searching:
+        index, memory = searching._index, searching._memory
+        known: dict[str, tuple[datetime | None, int | None]] = {
+            "red": (now - timedelta(days=1_000), 0),
+            "red car": (now - timedelta(days=10), 11),
+            "red van": (None, None),
+        }
+        leaves = dict(zip(NAMES, LEAVES.tolist(), strict=True))
+        index.apply(
+            LiveDocument(
+                name,
+                {1: SemanticId.of(Leaf.unpacked(leaves[name]), 0).packed()},
+                [("text", vector(name))],
+                "text",
+                fields={} if cited is None else {"cited": cited},
+                published_at=published,
+            )
+            for name, (published, cited) in known.items()
+        )
+        clicked = StampedVector.of(HashEncoder().description.stamp, "fused", AXES["van"])
+        memory.take("query/1", RememberedClicks(vector=clicked, documents={"red van": (3.0, 4.0)}))
+
+        def answer(ranker: Ranker) -> Found:
+            return searching.search(
+                query, lambda: asked, Codebooks(trees={1: Tree()}, active=1), ranker=ranker
+            )
+
+        before, after = answer(NOTHING_LEARNED), answer(Ranker(None, ranking))
+    plain = {hit.document_id: hit for hit in before.hits}
+    found = {hit.document_id: hit.parts or {} for hit in after.hits}
+    assert [plain["red"].position, plain["red car"].position > 1] == [1, True]
+    assert after.hits[0].document_id == "red car"
+    assert found["red car"]["freshness"] == pytest.approx(1.5, rel=1e-3)
+    assert found["red"]["freshness"] == pytest.approx(0.0, abs=1e-6)
+    assert found["red van"]["freshness"] == 0.0
+    assert [found[name]["authority"] for name in known] == [0.25, 1.0, 0.0]
+    assert [found[name]["click_rate"] for name in known] == [0.0, 0.0, 2 * 3 / 8]
+    for hit in after.hits:
+        parts, alone = hit.parts or {}, plain[hit.document_id]
+        assert sum(parts.values()) == pytest.approx(hit.score)
+        assert parts["words"] == pytest.approx(0.5 * parts.get("lexical", 0.0))
+        relevance = after.relevances[hit.document_id]
+        assert relevance == before.relevances[hit.document_id]
+        assert (relevance.score, relevance.lexical) == (alone.score, parts.get("lexical", 0.0))
+        assert "freshness" not in (alone.parts or {})
