@@ -40,12 +40,23 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | None
     learn: bool | None
     user_id: str | None
+    personal: bool | None
     session_id: str | None
     previous_query_id: str | None
     timeout: float | None
 
 
-_QUERY_FIELDS = ("top_k", "mode", "filter", "explain", "learn", "user_id", "session_id", "previous_query_id")
+_QUERY_FIELDS = (
+    "top_k",
+    "mode",
+    "filter",
+    "explain",
+    "learn",
+    "user_id",
+    "personal",
+    "session_id",
+    "previous_query_id",
+)
 
 
 def build_query(question: Question | None, options: SearchOptions, *, inline_limit: int) -> Query:

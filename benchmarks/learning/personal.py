@@ -79,7 +79,8 @@ class Town:
         )
 
     def figures(self, weight: float, attend: Callable[[Floats], Floats]) -> Mapping[str, float]:
-        """nDCG@10 in percent by kind of query, with histories of this weight."""
+        """In percent, with histories of this weight: nDCG@10 by kind of query, and of ambiguous ones the reciprocal
+        rank of the first thing within ten that the person likes."""
         personal = Personal(
             self.index, self.encoder.description, as_query=self.encoder.as_query, weight=weight, attend=attend
         )
@@ -88,6 +89,8 @@ class Town:
             for asked in person.asks:
                 top = self._top(personal, person, asked)
                 found.setdefault(asked.kind, []).append(_ndcg(asked.wanted, top))
+                if asked.kind == "ambiguous":
+                    found.setdefault("first liked", []).append(_reciprocal_rank(asked.wanted[top] == WANTED))
         return {kind: 100 * float(np.mean(values)) for kind, values in found.items()}
 
     def _top(self, personal: Personal, person: Person, asked: Asked) -> NDArray[np.int64]:
@@ -149,6 +152,10 @@ def _ndcg(wanted: Floats, top: NDArray[np.int64]) -> float:
     return float(wanted[top] @ worth / (-np.sort(-wanted)[: len(top)] @ worth))
 
 
+def _reciprocal_rank(is_right: NDArray[np.bool_]) -> float:
+    return float(1 / (is_right.argmax() + 1)) if is_right.any() else 0.0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it. Writes the part `personal` of `benchmarks/results/learning.json` with `--keep`."""
     usual = PersonalSettings()
@@ -169,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = [town.figures(weight, attend) for town in towns]
         rows.append(
             {"weight": weight, "temperature": temperature, "fits": least}
-            | {kind: [each[kind] for each in found] for kind in ("ambiguous", "others")}
+            | {kind: [each[kind] for each in found] for kind in ("ambiguous", "first liked", "others")}
         )
         print(markdown(list(rows[-1]), [[*map(_told, rows[-1].values())]]).splitlines()[-1], flush=True)
     if options.keep:

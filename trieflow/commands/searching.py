@@ -60,6 +60,12 @@ def search(
         typer.Option("--session", help="Session of the person who asks; clicks are learned by it."),
     ] = None,
     user: Annotated[str | None, typer.Option(help="Who asks; kept as a keyed hash alone.")] = None,
+    personal: Annotated[
+        bool,
+        typer.Option(
+            "--personal/--no-personal", help="Whether what the user chose before has a part in the answer."
+        ),
+    ] = True,
     previous: Annotated[
         str | None, typer.Option(help="Query id, of the same session, that this query says in other words.")
     ] = None,
@@ -85,6 +91,7 @@ def search(
         "explain": explain or None,
         "session_id": session_id,
         "user_id": user,
+        "personal": None if personal else False,
         "previous_query_id": previous,
         "timeout": timeout,
     }
