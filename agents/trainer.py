@@ -135,6 +135,7 @@ class Trainer:
             for gate, result in manifest.gates.items()
             for name, value in result.figures.items()
         }
+        figures |= {f"ranking.{name}": value for name, value in manifest.weights["ranking"].items()}
         bundle = ModelBundle(
             name=manifest.name,
             version=manifest.version,

@@ -72,7 +72,7 @@ class World:
         self.chance, self.taste = np.random.default_rng([seed, 31]), taste
         self.centres = _unit(self.chance.standard_normal((topics, DIMENSION)))
         count = topics * each
-        vectors = self._near(np.repeat(np.arange(topics), each), 0.6)
+        vectors = self._near(np.repeat(np.arange(topics), each), 1.2)
         same = np.ones(count, dtype=np.float32)
         documents = Documents(vectors, 0 * same, np.float32(SPREAD) * same, np.arange(count))
         self.age_d = self.chance.exponential(60.0, count)

@@ -6,11 +6,12 @@ import base64
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from confluent_kafka import TopicPartition
@@ -24,13 +25,16 @@ from confluent_kafka.admin import (
 from typer.testing import CliRunner
 
 from agents.model_log import FOLDER, FUSION_FILE
+from models.adapter.adapter import QueryAdapter
 from models.bundles import Bundle, BundleStore, Manifest
 from models.encoders.registry import describe_encoder
+from models.ranking.ranker import Ranker
+from models.ranking.weights import Authority, Freshness, Ranking
 from state.fusion import FusionWeights, MeasureWeight
 from streams.broker import EmbeddedBroker
 from streams.clients import client_config
 from streams.events.impressions import Impression
-from streams.events.models import QUERY_MODEL, ActiveModel
+from streams.events.models import ADAPTER_MODEL, QUERY_MODEL, ActiveModel, AdapterRollout
 from streams.events.queries import Result
 from tests.pictures import png
 from tests.recovery.system import System
@@ -44,6 +48,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 COLOURS = ("red", "blue", "green", "white")
 THINGS = ("boots", "sandals", "hat", "coat", "scarf")
 WAIT_S = 60.0
+BEGAN = datetime.now(UTC)
 
 
 def documents(count: int, *, start: int = 0) -> list[tuple[str, dict[str, Any]]]:
@@ -53,6 +58,7 @@ def documents(count: int, *, start: int = 0) -> list[tuple[str, dict[str, Any]]]
         body: dict[str, Any] = {
             "title": f"{colour} {thing} number{number}",
             "fields": {"colour": colour, "price": number},
+            "published_at": (BEGAN - timedelta(minutes=number)).isoformat(),
         }
         if number % 7 == 0:
             body["images"] = [{"bytes": base64.b64encode(png()).decode()}]
@@ -329,13 +335,19 @@ def test_the_tree_the_graph_and_the_bundle_of_then_count_again(
         eventually(
             lambda: ask(system, "hat", learn=False).bundle == "query@doubled", WAIT_S, what="it serves"
         )
+        fine_rank(system, "fine")
+        eventually(
+            lambda: "adapter@fine" in (ask(system, "hat", learn=False).models or ()), WAIT_S, what="it serves"
+        )
         answers = [
             ask(system, "red hat", mode="generative"),
             ask(system, "blue coat", mode="dense"),
-            ask(system, "white boots"),
+            ask(system, "white boots", explain=True),
             ask(system, "white boots", learn=False),
         ]
         assert {answer.bundle for answer in answers} == {"query@doubled"}
+        parts = [hit.parts or {} for hit in answers[2].hits or ()]
+        assert all(each["freshness"] > 0 and each["authority"] >= 0 for each in parts)
         activate(system, "halved", words=10.0)
         eventually(lambda: ask(system, "hat", learn=False).bundle == "query@halved", WAIT_S, what="it serves")
         publish(system, [*documents(150, start=120), ("doc-5", None), ("doc-6", {"title": "white boots"})])
@@ -344,6 +356,23 @@ def test_the_tree_the_graph_and_the_bundle_of_then_count_again(
         (system.data / "content" / FOLDER / "query@doubled").rename(tmp_path / "elsewhere")
         with pytest.raises(GoneError, match="query@doubled"):
             replayed(system, answers[0])
+
+
+def fine_rank(system: System, version: str) -> None:
+    """An adapter that moves nothing, with weights by which an answer of a minute ago is another one now."""
+    settings, described = system.settings, describe_encoder(system.settings.encoder)
+    shapes = ((1, described.dimension), (1,), (described.dimension, 1))
+    adapter = QueryAdapter(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
+    ranking = Ranking(
+        freshness=Freshness(weight=5.0, half_life_d=1 / 24),
+        authority=Authority(weight=1.0, field="price", quantiles=(0.0, 50.0, 100.0)),
+    )
+    manifest = Manifest(name=ADAPTER_MODEL, version=version, encoder_stamp=described.stamp)
+    store = BundleStore(f"{settings.content_store}/{FOLDER}")
+    store.write(Bundle.of(manifest, Ranker(adapter, ranking).to_files()))
+    event = AdapterRollout(active=version, since=datetime.now(UTC))
+    system.producer.produce(settings.topic("models"), key=ADAPTER_MODEL.encode(), value=event.to_json())
+    assert system.producer.flush(30) == 0
 
 
 def activate(system: System, version: str, *, words: float) -> None:

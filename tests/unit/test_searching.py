@@ -220,7 +220,7 @@ def test_where_leaves_look_wrong_more_are_opened_and_the_graph_is_asked(
 def test_fine_ranking_adds_its_parts_and_changes_the_order(tmp_path: Path):
     now = datetime.now(UTC)
     ranking = Ranking(
-        freshness=Freshness(weight=3.0, half_life_d=10),
+        freshness=Freshness(weight=80.0, half_life_d=10),
         authority=Authority(weight=1.0, field="cited", quantiles=(0.0, 10.0)),
         click_rate=ClickRate(weight=2.0, prior=4.0, rate=0.0),
         words=Words(weight=0.5),
@@ -259,7 +259,7 @@ def test_fine_ranking_adds_its_parts_and_changes_the_order(tmp_path: Path):
     found = {hit.document_id: hit.parts or {} for hit in after.hits}
     assert [plain["red"].position, plain["red car"].position > 1] == [1, True]
     assert after.hits[0].document_id == "red car"
-    assert found["red car"]["freshness"] == pytest.approx(1.5, rel=1e-3)
+    assert found["red car"]["freshness"] == pytest.approx(40.0, rel=1e-3)
     assert found["red"]["freshness"] == pytest.approx(0.0, abs=1e-6)
     assert found["red van"]["freshness"] == 0.0
     assert [found[name]["authority"] for name in known] == [0.25, 1.0, 0.0]
