@@ -34,7 +34,7 @@ from agents.outbox import Outgoing
 from agents.rollouts import Rollouts
 from agents.runtime import Runtime, RuntimeOptions
 from agents.training_requests import TOPICS as TRAINED_ON
-from agents.training_requests import due, request
+from agents.training_requests import DocumentEvents, due, request
 from agents.worker import Worker, let_searchers_go_first
 from models.encoders.registry import describe_encoder
 from state.clicks.forgetting import Forgotten
@@ -128,6 +128,7 @@ class Learner:
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
         self._rollouts = Rollouts(self.settings)
+        self._document_events = DocumentEvents(self.settings)
         self.runtime = Runtime(
             self.settings,
             RuntimeOptions(
@@ -263,8 +264,8 @@ class Learner:
     def _training_requests(
         self, shard: ClickShard, ledger: Ledger, partition: int, applied: Mapping[str, int]
     ) -> list[Outgoing]:
-        """A request for a training, when the clicks of this batch make one due."""
-        run = due(ledger.state, self.settings.training)
+        """A request for a training, when one is due with this batch."""
+        run = due(ledger.state, self.settings.training, self._document_events.count())
         if run is None:
             return []
         every = {
@@ -330,8 +331,8 @@ class Learner:
         return Outgoing(self.settings.topic("forgotten"), event.key.encode(), receipt.to_json(), headers)
 
     def _memory_records(self, ledger: Ledger) -> list[Outgoing]:
-        """The records of `click-memory` that a batch changes. Before the first click there is nothing to tell."""
-        if not ledger.state.accepted:
+        """The records of `click-memory` that a batch changes. Before a click or a hide there is nothing."""
+        if not (ledger.state.accepted or ledger.state.hidden):
             return []
         topic = self.settings.topic("click-memory")
         headers = cloud_event(event_type=TYPES["click-memory"], source=SOURCE)
