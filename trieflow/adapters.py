@@ -159,8 +159,8 @@ def ask_rollout(settings: Settings, request: RolloutRequest, *, timeout: float) 
     )
 
 
-def ask_training(settings: Settings) -> TrainingRequest:
-    """Ask the trainer for an adapter from all that the logs hold. Raises BrokerError."""
+def whole_window(settings: Settings) -> list[OffsetRange]:
+    """All that the logs hold now and a training could learn from. Raises BrokerError."""
     consumer = reader(settings, **CLIENT_CONFIG)
     window: list[OffsetRange] = []
     try:
@@ -171,6 +171,12 @@ def ask_training(settings: Settings) -> TrainingRequest:
                 window.append(OffsetRange(topic=name, partition=partition, start=first, end=end))
     finally:
         consumer.close()
+    return window
+
+
+def ask_training(settings: Settings, window: list[OffsetRange] | None = None) -> TrainingRequest:
+    """Ask the trainer for an adapter from a window, by default from all that the logs hold. Raises BrokerError."""
+    window = whole_window(settings) if window is None else window
     now = datetime.now(UTC)
     request = TrainingRequest(run=f"command-{now:%Y%m%dT%H%M%S}", reason="command", window=window, at=now)
     _send(settings, "training", request.run, request.to_json())
