@@ -35,7 +35,7 @@ from agents.outbox import Outgoing
 from agents.rollouts import Rollouts
 from agents.runtime import Runtime, RuntimeOptions
 from agents.training_requests import TOPICS as TRAINED_ON
-from agents.training_requests import due, request
+from agents.training_requests import DocumentEvents, due, request
 from agents.worker import Worker, let_searchers_go_first
 from models.encoders.registry import describe_encoder
 from state.clicks.forgetting import Forgotten
@@ -127,6 +127,7 @@ class Learner:
         self._cluster = cluster_id(self.settings)
         self._stamp = describe_encoder(self.settings.encoder).stamp
         self._rollouts = Rollouts(self.settings)
+        self._document_events = DocumentEvents(self.settings)
         self.runtime = Runtime(
             self.settings,
             RuntimeOptions(
@@ -263,8 +264,8 @@ class Learner:
     def _training_requests(
         self, shard: ClickShard, ledger: Ledger, partition: int, applied: Mapping[str, int]
     ) -> list[Outgoing]:
-        """A request for a training, when the clicks of this batch make one due."""
-        run = due(ledger.state, self.settings.training)
+        """A request for a training, when one is due with this batch."""
+        run = due(ledger.state, self.settings.training, self._document_events.count())
         if run is None:
             return []
         every = {

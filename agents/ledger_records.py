@@ -18,8 +18,8 @@ def ledger_records(ledger: Ledger, settings: Settings) -> list[Outgoing]:
 
 
 def _memory(ledger: Ledger, settings: Settings) -> list[Outgoing]:
-    """Before the first click there is nothing to tell."""
-    if not ledger.state.accepted:
+    """Before the first click or hide there is nothing to tell."""
+    if not (ledger.state.accepted or ledger.state.hidden):
         return []
     topic = settings.topic("click-memory")
     headers = cloud_event(event_type=TYPES["click-memory"], source=SOURCE)

@@ -140,7 +140,7 @@ class LearningSettings(Section):
     words: int = Field(default=20_000, ge=1, description="unknown words remembered")
     documents: int = Field(default=64, ge=1, description="documents remembered of each query and word")
     clicks_per_user: int = Field(
-        default=3, ge=1, description="clicks of one user (else session) that count for a document"
+        default=3, ge=1, description="clicks and hides of one user (else session) that count for a document"
     )
     shuffled_share: float = Field(
         default=0.2, ge=0, le=1, description="sessions whose lists chance puts in order here and there"
@@ -176,6 +176,11 @@ class TrainingSettings(Section):
     every_clicks: int = Field(default=2_000, ge=1, description="accepted clicks before each further one")
     every_h: float | None = Field(
         default=None, gt=0, description="also after so many hours, if there were clicks; unset: never"
+    )
+    every_documents: int | None = Field(
+        default=None,
+        ge=1,
+        description="also after so many events of documents, if there were clicks; unset: never",
     )
     when_idle: bool = Field(
         default=True, description="run only while cores have nothing else to do; off: like any other work"

@@ -159,16 +159,8 @@ def ask_rollout(settings: Settings, request: RolloutRequest, *, timeout: float) 
     )
 
 
-def ask_training(settings: Settings) -> TrainingRequest:
-    """Ask the trainer for an adapter from all that the logs hold. Raises BrokerError."""
-    window, now = training_window(settings), datetime.now(UTC)
-    request = TrainingRequest(run=f"command-{now:%Y%m%dT%H%M%S}", reason="command", window=window, at=now)
-    _send(settings, "training", request.run, request.to_json())
-    return request
-
-
-def training_window(settings: Settings) -> list[OffsetRange]:
-    """All that the logs hold now of what a training reads. Raises BrokerError."""
+def whole_window(settings: Settings) -> list[OffsetRange]:
+    """All that the logs hold now and a training could learn from. Raises BrokerError."""
     consumer = reader(settings, **CLIENT_CONFIG)
     window: list[OffsetRange] = []
     try:
@@ -180,6 +172,15 @@ def training_window(settings: Settings) -> list[OffsetRange]:
     finally:
         consumer.close()
     return window
+
+
+def ask_training(settings: Settings, window: list[OffsetRange] | None = None) -> TrainingRequest:
+    """Ask the trainer for an adapter from a window, by default from all that the logs hold. Raises BrokerError."""
+    window = whole_window(settings) if window is None else window
+    now = datetime.now(UTC)
+    request = TrainingRequest(run=f"command-{now:%Y%m%dT%H%M%S}", reason="command", window=window, at=now)
+    _send(settings, "training", request.run, request.to_json())
+    return request
 
 
 def follow_training(

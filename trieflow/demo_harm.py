@@ -18,10 +18,17 @@ from pathlib import Path
 
 from models.gates.guard import GuardLimits
 from streams.events.models import ADAPTER_MODEL
-from streams.events.training import TrainingProgress
+from streams.events.training import OffsetRange, TrainingProgress
 from streams.settings import Settings
 from trieflow import render
-from trieflow.adapters import AdapterLine, ask_training, follow_training, progress_line, show_adapter
+from trieflow.adapters import (
+    AdapterLine,
+    ask_training,
+    follow_training,
+    progress_line,
+    show_adapter,
+    whole_window,
+)
 from trieflow.client import Client
 from trieflow.demo_pictures import LANGUAGES, Picture
 from trieflow.demo_questions import Answer, Question, ask
@@ -33,6 +40,7 @@ PEOPLE, SESSIONS = 8, 300
 
 _SEARCHES, _CLICKS = 2, 3  # of a session, and of a search
 _HELD_OUT = 0.5  # 900 clicks judge: from 800 on the gate of clicks decides
+_NEVER = 1_000_000_000  # clicks: a run that the learner asks for would overtake ours
 _ASKED = ("en", "de")
 _MOST_GUARDS = 1_600
 _SEED = 3
@@ -102,6 +110,7 @@ def training_settings(data: Path, pictures: Sequence[Picture]) -> Mapping[str, s
     guard.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {
         "TRIEFLOW_TRAINING__GUARD": str(guard),
+        "TRIEFLOW_TRAINING__FIRST_CLICKS": str(_NEVER),
         "TRIEFLOW_TRAINING__HELD_OUT": str(_HELD_OUT),
         "TRIEFLOW_TRAINING__WHEN_IDLE": "false",
     }
@@ -128,10 +137,11 @@ def teach_nonsense(client: Client, pictures: Sequence[Picture], questions: Seque
     settings = client.settings
     before = [ask(client, question) for question in questions]
     people = [f"demo-random-{time.time_ns()}-{number}" for number in range(PEOPLE)]
+    since = whole_window(settings)
     started = time.perf_counter()
     clicks = _click_at_random(client, pictures, people)
     clicked = time.perf_counter()
-    last = _train(settings)
+    last = _train(settings, since)
     trained = time.perf_counter()
     forgotten = _forget(settings, people)
     return Nonsense(
@@ -169,8 +179,14 @@ def _click_at_random(client: Client, pictures: Sequence[Picture], people: Sequen
     return done
 
 
-def _train(settings: Settings) -> TrainingProgress:
-    request = ask_training(settings)
+def _train(settings: Settings, since: Sequence[OffsetRange]) -> TrainingProgress:
+    """From what people did behind a window, and from all documents."""
+    ends = {(part.topic, part.partition): part.end for part in since if part.topic != "assignments"}
+    window = [
+        part.model_copy(update={"start": ends.get((part.topic, part.partition), part.start)})
+        for part in whole_window(settings)
+    ]
+    request = ask_training(settings, window)
     with render.notes.status("waiting for the trainer") as status:
         return follow_training(
             settings,

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from agents.whole_window import read_window
 
 from agents.catalogue import read_catalogue
 from agents.judging import Judging
 from agents.lesson import chosen, make_lesson
 from agents.model_log import FOLDER, RolloutLog
-from agents.training_window import read_window
 from benchmarks.learning.adapters import shuffled_clicks
 from benchmarks.learning.evaluation import evaluate
 from benchmarks.learning.exact_system import ndcg
@@ -46,7 +46,7 @@ from streams.errors import TrieflowError
 from streams.events.models import ADAPTER_MODEL, AdapterRollout, ModelBundle, bundle_key
 from streams.events.queries import Result
 from streams.settings import Settings
-from trieflow.adapters import ask_rollout, plan_promotion, training_window
+from trieflow.adapters import ask_rollout, plan_promotion, whole_window
 from trieflow.client import Client
 
 CLICKS = 3_000
@@ -171,7 +171,7 @@ def _force(
 
 def train_on_shuffled(settings: Settings, encoder: Encoder, *, seed: int) -> tuple[QueryAdapter, Judgement]:
     """An adapter from what the logs hold, its clicks shuffled and nothing weakened; what the gates say of it."""
-    stamp, window = encoder.description.stamp, training_window(settings)
+    stamp, window = encoder.description.stamp, whole_window(settings)
     clicks = [part for part in window if part.topic != "assignments"]
     documents = [part for part in window if part.topic == "assignments"]
     with (

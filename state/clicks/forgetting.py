@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from state.clicks.examination import POSITIONS, examination
 from state.clicks.ledger_rows import LINK, LedgerRows, cap_key, link_key
-from state.clicks.rows import LINKED, ImpressionRow, Remembered, person_of
+from state.clicks.rows import HIDDEN, LINKED, ImpressionRow, Remembered, person_of
 from streams.events.click_memory import QUERY_PREFIX
 from streams.events.forgetting import ForgetRequest
 from streams.events.impressions import Impression
@@ -119,16 +119,10 @@ class Forgetting:
             remembered = self._changed(key)
             remembered.impressions -= 1
             _subtract(remembered, row, 1.0, exponent=row.counted)
+            for document_id in row.hidden:
+                remembered.take(document_id, expected=HIDDEN)
         for document_id in row.clicked:
-            self._take_back_position(row, document_id)
-
-    def _take_back_position(self, row: ImpressionRow, document_id: str) -> None:
-        """What a click told about a pair that chance had put in order."""
-        position = row.position_of(document_id)
-        for upper in row.random_pairs:
-            if position in (upper, upper + 1) and upper in self._rows.state.pairs:
-                clicks = self._rows.state.pairs[upper]
-                clicks[position - upper] = max(0.0, clicks[position - upper] - 1)
+            self._rows.take_back_position(row, document_id)
 
     def _take_back_link(self, query_id: str, row: ImpressionRow) -> None:
         """What its clicks counted for the query before it, or would when that comes."""
@@ -207,6 +201,7 @@ def _without(row: ImpressionRow, document_id: str) -> ImpressionRow:
         shown=shown,
         acts=[act for act in row.acts if act.document_id != document_id],
         clicked=[each for each in row.clicked if each != document_id],
+        hidden=[each for each in row.hidden if each != document_id],
     )
 
 

@@ -2,7 +2,8 @@
 
 An impression counts what it showed as expected clicks, by the probability that each position is looked at; a click
 counts for the query and for its unknown words. The first click on the answer to a rephrased query is credited to
-the query before it as well, half: without that, words that find nothing could hardly be learned.
+the query before it as well, half: without that, words that find nothing could hardly be learned. Who hides a hit
+takes a click on it back, and it counts as passed over several times.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ from state.clicks.ledger_rows import (
     number_key,
 )
 from state.clicks.profiles import Chosen
-from state.clicks.rows import LINKED, Act, ImpressionRow, Remembered, Shown, person_of, query_key
+from state.clicks.rows import (
+    HIDDEN,
+    LINKED,
+    Act,
+    ImpressionRow,
+    Remembered,
+    Shown,
+    person_of,
+    query_key,
+)
 from state.clicks.trial import Step, Trial
 from state.columns import Columns, Mutations
 from streams.events.assignments import StampedVector
@@ -41,6 +51,7 @@ Outcome = Literal[
 """What became of an event. `noted`: kept, but no click. Those from `repeated` on are refusals."""
 
 POSITIVE = frozenset({"click", "save", "convert"})
+HIDE = "hide"
 _SLACK = 1.1
 """So far above what is kept, it is cut back: each time all of it is looked through."""
 _EXPONENT_STEP = 0.02
@@ -171,6 +182,10 @@ class Ledger(LedgerRows):
             return "repeated"
         row = replace(row, acts=[*row.acts, act])
         self.impressions[query_id] = row
+        if act.document_id in row.hidden:  # whatever came before or comes after, it is not wanted
+            return "noted"
+        if act.action == HIDE:
+            return self._hide(query_id, row, act.document_id)
         if act.action not in POSITIVE or act.document_id in row.clicked:
             return "noted"
         self.bad_cases.clicked(query_id, act.document_id)
@@ -198,6 +213,32 @@ class Ledger(LedgerRows):
                 self._link(query_id, before, [document_id])
             elif not self._forgetting.is_forgotten_query(row.previous):
                 self.put_early(link_key(row.previous), (query_id, row.at))
+
+    def _hide(self, query_id: str, row: ImpressionRow, document_id: str) -> Outcome:
+        """Expect clicks that did not come; take a click on the same hit back, and its place in the cap over."""
+        if document_id in row.clicked:
+            self._take_back(row, document_id)
+        elif not self._within_cap(row.person, document_id):
+            return "capped"
+        for key in self.keys_of(row):
+            self.changed(key).add(document_id, expected=HIDDEN)
+        self.state.hidden += 1
+        self.impressions[query_id] = replace(
+            row,
+            clicked=[each for each in row.clicked if each != document_id],
+            hidden=[*row.hidden, document_id],
+        )
+        return "counted"
+
+    def _take_back(self, row: ImpressionRow, document_id: str) -> None:
+        """A click, for the query and for the one that it rephrased."""
+        self.trial.unclicked(row, document_id)
+        self.take_back_position(row, document_id)
+        for key in self.keys_of(row):
+            self.changed(key).take(document_id, clicks=1.0)
+        before = self.impression(row.previous or "") if row.linked is not None else None
+        for key in () if before is None else self.keys_of(before):
+            self.changed(key).take(document_id, clicks=LINKED)
 
     def _link(self, query_id: str, before: ImpressionRow, documents: Sequence[str]) -> None:
         """Credit clicks on an answer to the query that it rephrased, of the same session."""

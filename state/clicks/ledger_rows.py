@@ -49,8 +49,8 @@ class LedgerState:
     number, oldest: of the next impression, and of the oldest that is kept. newest: time of the newest, seconds
     since the epoch. since: time of the earliest one with a click. told_queries, told_exponent: as the last summary
     said. pairs: by upper position, clicks at it and at the one below, where chance put them in order. forgotten:
-    how many people, queries and documents must not come back. trained_clicks, trained_at: clicks and time of the
-    last request for a training.
+    how many people, queries and documents must not come back. hidden: how often a hit was hidden. trained_clicks,
+    trained_at, trained_documents: clicks, time and events of documents of the last request for a training.
     """
 
     number: int = 0
@@ -64,8 +64,10 @@ class LedgerState:
     told_exponent: float = -1.0
     pairs: dict[int, list[float]] = field(default_factory=dict)
     forgotten: int = 0
+    hidden: int = 0
     trained_clicks: int = 0
     trained_at: float = 0.0
+    trained_documents: int = 0
 
     def encode(self) -> bytes:
         return orjson.dumps({**asdict(self), "pairs": sorted(self.pairs.items())})
@@ -145,7 +147,7 @@ class LedgerRows:
 
     def drop_impression(self, query_id: str, row: ImpressionRow) -> None:
         """Give an impression up; what its clicks took of the cap of its person is free again."""
-        for document_id in row.clicked:
+        for document_id in (*row.clicked, *row.hidden):
             key = cap_key(row.person, document_id)
             left = int(self.rows.get("caps", key) or 0) - 1
             self.rows.put("caps", key, b"%d" % left if left > 0 else None)
@@ -153,6 +155,14 @@ class LedgerRows:
         self.impressions.pop(query_id, None)
         self.rows.put("impressions", query_id.encode(), None)
         self.rows.put("order", number_key(row.number), None)
+
+    def take_back_position(self, row: ImpressionRow, document_id: str) -> None:
+        """Take back what a click told about a pair that chance had put in order."""
+        position = row.position_of(document_id)
+        for upper in row.random_pairs:
+            if position in (upper, upper + 1) and upper in self.state.pairs:
+                clicks = self.state.pairs[upper]
+                clicks[position - upper] = max(0.0, clicks[position - upper] - 1)
 
     # -- what is remembered -----------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ LINKED = 0.5
 """What a click on the answer to the next query counts for the query before it."""
 _SESSION = "session/"
 """What the person of a session without a user begins with; a user is a hash."""
+HIDDEN = 3.0
+"""What hiding a document counts: as many expected clicks that did not come."""
 _NOTHING = 1e-9
 """Clicks: what rounding leaves of a sum when all of it is taken back."""
 
@@ -46,7 +48,7 @@ class ImpressionRow:
     query: the key of the query's memory. person: whose clicks these are, for the cap. counted: the exponent of the
     examination by which its list is among the expected clicks, None when it is not. linked: the same for the query
     before it. Both are kept so that exactly what was added can be taken back.
-    typed: whether the query is a single text.
+    typed: whether the query is a single text. hidden: documents that were hidden, none of which is in `clicked`.
     """
 
     number: int
@@ -65,6 +67,7 @@ class ImpressionRow:
     acts: Sequence[Act] = ()
     clicked: Sequence[str] = ()
     typed: bool = False
+    hidden: Sequence[str] = ()
 
     def encode(self) -> bytes:
         plain = {"shown": list(map(tuple, self.shown)), "acts": list(map(tuple, self.acts))}
@@ -72,7 +75,7 @@ class ImpressionRow:
 
     @classmethod
     def decode(cls, value: bytes) -> ImpressionRow:
-        row = cls(**dict(zip(_FIELDS, orjson.loads(value), strict=True)))
+        row = cls(**dict(zip(_FIELDS, orjson.loads(value), strict=False)))  # older rows end earlier
         return replace(
             row, shown=[Shown(*each) for each in row.shown], acts=[Act(*each) for each in row.acts]
         )

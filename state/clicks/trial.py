@@ -112,8 +112,16 @@ class Trial:
             return
         session = self._session(row, side)
         session.clicks += 1
-        team = next((hit.team for hit in row.shown if hit.document_id == document_id), None)
-        session.won += (team == "candidate") - (team == "incumbent")
+        session.won += _won(row, document_id)
+
+    def unclicked(self, row: ImpressionRow, document_id: str) -> None:
+        """Take a click back, as long as its session is not over."""
+        side = self._side(row)
+        if self.counts is None or side is False or not self._is_open(row):
+            return
+        session = self._session(row, side)
+        session.clicks -= 1
+        session.won -= _won(row, document_id)
 
     def finish(self, before: float) -> None:
         """Count the sessions in which nothing was shown since `before`, seconds since the epoch."""
@@ -151,8 +159,12 @@ class Trial:
             return False
         return None if row.arm == "interleaved" else "candidate"
 
+    def _is_open(self, row: ImpressionRow) -> bool:
+        key = _session_key(row)
+        return key in self._sessions or self._rows.rows.get("sessions", key) is not None
+
     def _session(self, row: ImpressionRow, side: Side | None) -> _Session:
-        key = (row.session or f"impression/{row.number}").encode()
+        key = _session_key(row)
         if key not in self._sessions:
             value = self._rows.rows.get("sessions", key)
             self._sessions[key] = _Session(side, row.at) if value is None else _Session(*orjson.loads(value))
@@ -167,3 +179,13 @@ class Trial:
     def _drop_sessions(self) -> None:
         for key, _ in self._rows.columns.items("sessions"):
             self._rows.rows.put("sessions", key, None)
+
+
+def _session_key(row: ImpressionRow) -> bytes:
+    return (row.session or f"impression/{row.number}").encode()
+
+
+def _won(row: ImpressionRow, document_id: str) -> int:
+    """Whose hit it was: 1 the candidate's, -1 the incumbent's, 0 nobody's."""
+    team = next((hit.team for hit in row.shown if hit.document_id == document_id), None)
+    return (team == "candidate") - (team == "incumbent")

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 from streams.events.base import Event
 from streams.events.models import Verdict
 
-Reason = Literal["clicks", "schedule", "command"]
+Reason = Literal["clicks", "schedule", "documents", "command"]
 Stage = Literal["reading", "encoding", "training", "judging", "done", "failed"]
 ENDED: frozenset[Stage] = frozenset({"done", "failed"})
 
@@ -36,7 +36,7 @@ class TrainingRequest(Event):
     run: str
     """Its name."""
     reason: Reason
-    """What asked: so many clicks, the schedule, or somebody."""
+    """What asked: so many clicks, the schedule, so many documents, or somebody."""
     window: list[OffsetRange]
     """What is learned from, as offsets: the same window gives the same adapter."""
     at: datetime

@@ -17,7 +17,7 @@ from trieflow.running import is_held, running_system
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-PICTURES = 60
+PICTURES = 160
 
 
 def command(data: Path, *words: str) -> list[str]:
@@ -47,8 +47,8 @@ def test_the_demo_goes_through_and_a_second_run_finds_everything_unchanged(tmp_p
     first = demo(data, "--keep", "--picture", str(png))
     try:
         assert first["documents"] == PICTURES
-        assert first["publish"]["receipts"] == {"indexed": 54}
-        assert first["event_to_answer_ms"]["count"] == 6
+        assert first["publish"]["receipts"] == {"indexed": 144}
+        assert first["event_to_answer_ms"]["count"] == 16
         assert len(first["answers"]) == 17
         assert all(len(answer["hits"]) == 10 for answer in first["answers"])
         assert all(answer["took_ms"]["total"] > 0 for answer in first["answers"])
@@ -58,6 +58,8 @@ def test_the_demo_goes_through_and_a_second_run_finds_everything_unchanged(tmp_p
         assert first["lesson"]["clicks"] == 3
         assert (first["lesson"]["rank_before"], first["lesson"]["rank_after"]) == (None, 1)
 
+        check_nonsense(first["nonsense"])
+
         page = (data / "demo.html").read_text(encoding="utf-8")
         assert page.count("<section>") == 17
         assert page.count("data:image/webp") >= 170
@@ -66,13 +68,29 @@ def test_the_demo_goes_through_and_a_second_run_finds_everything_unchanged(tmp_p
 
         assert is_held(data), "--keep leaves the system running"
         second = demo(data)
-        assert second["publish"]["receipts"] == {"unchanged": 52, "updated": 1, "indexed": 1}
-        assert second["event_to_answer_ms"]["count"] == 6
+        assert second["publish"]["receipts"] == {"unchanged": 142, "updated": 1, "indexed": 1}
+        assert second["event_to_answer_ms"]["count"] == 16
         assert (second["deleted"]["rank_before"], second["deleted"]["rank_after"]) == (1, None)
+        assert second["nonsense"] is None, "nobody clicks at random in a system that may be somebody's"
         assert is_held(data), "what the demo has not started, it does not stop"
     finally:
         subprocess.run(command(data, "down"), env=environment(), check=True, timeout=120)
     assert not is_held(data)
+
+
+def check_nonsense(found: dict) -> None:
+    """Random clicks became an adapter that the gates refused, and nothing of it is left."""
+    assert found["clicks"] == 1_800
+    assert (found["stage"], found["verdict"]) == ("done", "refused")
+    assert found["message"].startswith("Refused by ")
+    assert found["message"].count(". ") >= 1, "it says why"
+    assert found["figures"]["guard.queries"] >= 1_500
+    assert found["figures"]["clicks.clicks"] > 0
+    report = Path(found["report"].removeprefix("file://")).read_text(encoding="utf-8")
+    assert "Refused by " in report
+    assert found["forgotten"] > 0
+    assert found["adapters"] == []
+    assert found["same_hits"] == found["asked_again"] == 17
 
 
 def test_an_interrupted_demo_stops_what_it_started(tmp_path):

@@ -29,13 +29,13 @@ REQUEST = ForgetRequest.model_validate({"request_id": "r", "people": [GONE]})
 
 @dataclass(frozen=True)
 class Visit:
-    """A query, perhaps said again in other words, and the clicks on the answers."""
+    """A query, perhaps said again in other words, and what was done with the answers."""
 
     person: str
     query: str
     again: str | None
     shown: Sequence[str]
-    clicks: Sequence[tuple[int, bool]]
+    clicks: Sequence[tuple[int, bool, str]]
 
     def steps(self, number: int) -> Iterator[Step]:
         first, second, session = f"q{number}", f"q{number}-again", f"s{number}"
@@ -46,9 +46,9 @@ class Visit:
             yield impression(
                 second, self.again, *self.shown[::-1], unknown_words=words, previous_query_id=first, **about
             )
-        for place, on_second in self.clicks:
+        for place, on_second, action in self.clicks:
             query_id = second if on_second and self.again is not None else first
-            yield feedback(query_id, self.shown[place % len(self.shown)])
+            yield feedback(query_id, self.shown[place % len(self.shown)], action)
 
 
 def _words(query: str) -> list[str]:
@@ -62,7 +62,9 @@ visits = st.builds(
     query=st.sampled_from("abcd"),
     again=st.none() | st.sampled_from("abcd"),
     shown=st.lists(st.sampled_from(DOCUMENTS), min_size=1, max_size=4, unique=True),
-    clicks=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=4),
+    clicks=st.lists(
+        st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from(["click", "click", "hide"])), max_size=4
+    ),
 )
 
 
@@ -112,7 +114,7 @@ def opened() -> Iterator[ClickShard]:
 @given(st.lists(visits, min_size=1, max_size=8), st.randoms(use_true_random=False), st.data())
 def test_the_memory_is_that_of_the_others(the_visits: list[Visit], order, data: st.DataObject) -> None:
     # Somebody else clicks first: from when on clicks are expected is nobody's secret, and stays.
-    begins = Visit("bert", "d", None, "z", [(0, False)])
+    begins = Visit("bert", "d", None, "z", [(0, False, "click")])
     events = [
         (visit.person, step) for n, visit in enumerate([begins, *the_visits]) for step in visit.steps(n)
     ]

@@ -213,3 +213,17 @@ def test_a_batch_forgets_what_it_has_just_taken_in(opened) -> None:
     learned.shard.write(ledger, applied={})
     assert "q1" not in learned.rows()
     assert dict(learned.shard.remembered()) == {}
+
+
+def test_what_a_person_hid_is_shown_to_others_as_before(opened) -> None:
+    learned = opened().see(impression("q0", "a", "x", "y", user="bert"))
+    learned.click("q0", "x")
+    before = learned.of("a")
+    learned.see(impression("q1", "a", "x", "y", user="anna"))
+    assert learned.click("q1", "x", "hide") == "counted"
+    learned.forget("anna")
+    assert learned.of("a") == before
+    learned.see(impression("q2", "a", "x", user="bert"))
+    assert learned.click("q2", "x", "hide") == "counted"
+    learned.forget(document_id="x")
+    assert '"x"' not in learned.rows()

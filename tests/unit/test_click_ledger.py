@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from state.clicks.ledger import Ledger
-from state.clicks.rows import query_key
+from state.clicks.memory import ClickMemory
+from state.clicks.rows import HIDDEN, query_key
 from state.clicks.shard import ClickShard
 from streams.errors import StateError
 from streams.events.assignments import StampedVector
@@ -144,11 +145,67 @@ def test_people_without_a_name_and_a_session_are_one(opened) -> None:
     assert [learned.click(f"q{n}", "x") for n in range(4)] == ["counted"] * 3 + ["capped"]
 
 
-def test_views_and_hides_are_noted_and_teach_no_click(opened) -> None:
+def test_views_are_noted_and_teach_nothing(opened) -> None:
     learned = opened().see(impression("q1", "a", "x"))
-    assert [learned.click("q1", "x", action) for action in ("view", "hide")] == ["noted", "noted"]
+    assert learned.click("q1", "x", "view") == "noted"
     assert learned.of("a") == {}
     assert [learned.click("q1", "x", action) for action in ("save", "click")] == ["counted", "noted"]
+
+
+def test_who_hides_a_hit_counts_as_several_who_passed_it_over(opened) -> None:
+    learned = opened().see(impression("q1", "a", "x", "y", unknown_words=["zib"]))
+    assert learned.click("q1", "x", "hide") == "counted"
+    assert learned.of("a") == learned.of("zib") == {"x": (0.0, HIDDEN)}
+    assert learned.click("q1", "x", "hide") == "repeated"
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("actions", [("click", "hide"), ("hide", "click"), ("save", "hide", "convert")])
+def test_who_hides_a_hit_did_not_mean_to_click_it(opened, actions, early: bool) -> None:
+    shown = impression("q1", "a", "x", "y", random_pairs=[1])
+    learned = opened().see(*([] if early else [shown]))
+    for action in actions:
+        learned.click("q1", "x", action)
+    learned.see(*([shown] if early else []))
+    assert learned.of("a")["x"][0] == 0.0
+    assert learned.of("a")["x"][1] >= HIDDEN
+    assert learned.shard.ledger().state.pairs in ({}, {1: [0.0, 0.0]})
+    row = learned.shard.ledger().impression("q1")
+    assert (list(row.clicked), list(row.hidden)) == ([], ["x"])
+
+
+@pytest.mark.parametrize("order", [("before", "click", "hide"), ("click", "hide", "before")])
+def test_a_click_that_is_taken_back_is_gone_from_the_query_before_too(opened, order) -> None:
+    before = impression("q1", "a", "y", session_id="s")
+    learned = opened().see(impression("q2", "b", "x", session_id="s", previous_query_id="q1"))
+    for step in order:
+        learned.see(before) if step == "before" else learned.click("q2", "x", step)
+    assert learned.of("b") == {"x": (0.0, 1.0 + HIDDEN)}
+    assert learned.of("a") == {"x": (0.0, 0.5), "y": (0.0, 1.0)}
+
+
+def test_one_person_hides_a_document_three_times_and_does_not_bury_it_for_others(opened) -> None:
+    learned = opened(clicks_per_user=3)
+    for number in range(30):
+        learned.see(impression(f"q{number}", "a", "x", user=f"person {number}"))
+        learned.click(f"q{number}", "x")
+    for number in range(6):
+        learned.see(impression(f"h{number}", "a", "x", user="anna"))
+    hidden = [learned.click(f"h{number}", "x", "hide") for number in range(6)]
+    assert hidden == ["counted"] * 3 + ["capped"] * 3
+    clicks, expected = learned.of("a")["x"]
+    assert (clicks, expected) == (30.0, 36.0 + 3 * HIDDEN)
+    memory = ClickMemory(4, stamp=STAMP)
+    for key, remembered in learned.shard.remembered():
+        memory.take(key, remembered.event())
+    assert memory.boosts(VECTORS["a"].array().astype(np.float32))["x"] > 0
+
+
+def test_a_click_gives_its_place_in_the_cap_to_the_hide_that_takes_it_back(opened) -> None:
+    learned = opened(clicks_per_user=1).see(impression("q1", "a", "x", user="anna"))
+    assert [learned.click("q1", "x", action) for action in ("click", "hide")] == ["counted", "counted"]
+    learned.see(impression("q2", "a", "x", user="anna"))
+    assert learned.click("q2", "x") == "capped"
 
 
 def test_a_word_is_credited_beside_the_query(opened) -> None:

@@ -42,3 +42,23 @@ def test_by_schedule_only_after_the_first_clicks_and_some_hours():
     assert run is not None
     assert run[1] == "schedule"
     assert due(state, settings) is None
+
+
+def test_by_documents_only_after_the_first_clicks_and_so_many_more_documents():
+    settings = TrainingSettings(first_clicks=100, every_clicks=10_000, every_documents=500)
+    state = LedgerState(accepted=50)
+    assert due(state, settings, 9_000) is None
+    state.accepted = 100
+    assert due(state, settings, 9_000) == ("clicks-100", "clicks")
+    assert due(state, settings, 9_499) is None
+    assert due(state, settings, 9_500) == ("documents-9500", "documents")
+    assert due(state, settings, 9_500) is None
+    assert due(state, TrainingSettings(first_clicks=100, every_clicks=10_000), 99_000) is None
+
+
+def test_any_training_begins_the_count_of_documents_anew():
+    settings = TrainingSettings(first_clicks=100, every_clicks=50, every_documents=500)
+    state = LedgerState(accepted=150, trained_clicks=100, trained_documents=1_000)
+    assert due(state, settings, 1_400) == ("clicks-150", "clicks")
+    assert due(state, settings, 1_600) is None
+    assert LedgerState.decode(state.encode()).trained_documents == 1_400

@@ -32,9 +32,9 @@ def see(shard: ClickShard, *impressions: Impression, step: Step | None = STEP) -
         shard.write(ledger, applied={})
 
 
-def click(shard: ClickShard, query_id: str, document_id: str) -> None:
+def click(shard: ClickShard, query_id: str, document_id: str, action: str = "click") -> None:
     ledger = shard.ledger(STEP)
-    ledger.given(query_id, feedback(query_id, document_id), AT)
+    ledger.given(query_id, feedback(query_id, document_id, action), AT)
     shard.write(ledger, applied={})
 
 
@@ -63,6 +63,16 @@ def test_interleaved_sessions_are_scored_by_who_won(shard):
     click(shard, "q3", "x")
     click(shard, "q3", "y")
     assert sorted(finish(shard).scores) == [-1, 0, 0, 1]
+
+
+def test_a_click_that_is_taken_back_wins_nothing(shard):
+    see(shard, interleaved("q1"), interleaved("q2"))
+    click(shard, "q1", "x")
+    click(shard, "q1", "x", "hide")
+    click(shard, "q2", "x")
+    finish(shard)
+    click(shard, "q2", "x", "hide")  # too late: its session is over
+    assert sorted(finish(shard).scores) == [0, 1]
 
 
 def test_a_session_counts_once_with_all_of_its_queries(shard):

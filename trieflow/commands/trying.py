@@ -43,9 +43,11 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all figures.")] = False,
 ) -> None:
-    """See it work: publish OpenMoji's pictures, ask in twelve languages, and show what is found.
+    """See it work: publish OpenMoji's pictures, ask in twelve languages, teach it a word and nonsense.
 
-    Starts everything that does not run yet. Running it again is safe: what is there is answered `unchanged`.
+    Nonsense is random clicks: an adapter is trained from them, and the gates judge it. That needs torch, and a
+    system that the demo has started; the clicks are forgotten again. Starts everything that does not run yet.
+    Running it again is safe: what is there is answered `unchanged`.
     """
     from trieflow.demo import DemoOptions, run
 
