@@ -58,3 +58,10 @@ def keep(name: str, part: str, figures: Any, *, folder: Path = RESULTS) -> Path:
     unfinished.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
     os.replace(unfinished, path)
     return path
+
+
+def kept(name: str, part: str, *, folder: Path = RESULTS) -> Any:
+    """The figures of one part of `folder/name.json`, None where there are none."""
+    path = folder / f"{name}.json"
+    whole = json.loads(path.read_text()) if path.exists() else {}
+    return whole[part]["figures"] if part in whole else None

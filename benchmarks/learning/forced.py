@@ -203,7 +203,7 @@ def publish_adapter(
 
 
 def until_taken_back(settings: Settings, people: People) -> Taken:
-    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when they need too long."""
+    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when it was not taken back."""
     follower, asked, began = RolloutLog(settings), people.tally.sessions, time.monotonic()
     follower.start()
     try:
@@ -216,6 +216,8 @@ def until_taken_back(settings: Settings, people: People) -> Taken:
 
         people.go_on(is_over)
         assert follower.rollout is not None
+        if VERSION not in follower.rollout.given_up:
+            raise TrieflowError(f"the canary was not taken back: {follower.rollout.reason}")
         return Taken(follower.rollout, people.tally.sessions - asked, time.monotonic() - began)
     finally:
         follower.stop()

@@ -22,7 +22,7 @@ from benchmarks.learning.exact_system import Answer, ndcg, ranks_of, top_of
 from benchmarks.learning.people import document_id, drawing, things_of
 from benchmarks.learning.study import Size, Study
 from benchmarks.learning.world import NOISE, Asked, Floats
-from benchmarks.tables import keep, markdown
+from benchmarks.tables import keep, kept, markdown
 from models.encoders.registry import load_encoder
 from models.gates.canary import Canary
 from models.gates.clicks import HeldOutClicks, estimate_noise
@@ -82,6 +82,14 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="trieflow bench learning --gates", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default %(default)s")
     parser.add_argument("--clicks", type=int, nargs="+", default=CLICKS, help="default %(default)s")
+    parser.add_argument(
+        "--candidates",
+        nargs="+",
+        choices=list(CANDIDATES),
+        default=list(CANDIDATES),
+        metavar="NAME",
+        help=f"some of the table alone: {', '.join(map(repr, CANDIDATES))}",
+    )
     parser.add_argument("--reports", type=Path, help="write a page about each candidate into this folder")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/learning.json")
     options = parser.parse_args(arguments)
@@ -89,22 +97,32 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     found: list[Judged] = []
     for clicks, seed in product(options.clicks, options.seeds):
         study = Study(seed, encoder, Size(clicks))
-        found += judge_candidates(study, reports=options.reports)
-        print(
-            f"seed {seed}, {clicks} clicks\n" + markdown(_COLUMNS, _rows(found[-len(CANDIDATES) :])),
-            flush=True,
-        )
+        judged = judge_candidates(study, options.candidates, reports=options.reports)
+        print(f"seed {seed}, {clicks} clicks\n" + markdown(_COLUMNS, _rows(judged)), flush=True)
+        found += judged
     print("\n" + markdown(*_summary(found)))
     if options.keep:
-        print(f"kept in {keep('learning', 'gates', [each.figures() for each in found])}")
+        print(f"kept in {keep('learning', 'gates', together(kept('learning', 'gates') or [], found))}")
+
+
+def together(before: Sequence[dict[str, Any]], found: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Figures of earlier runs, in whose place come those of the same seed, clicks and candidate."""
+    by_case = {(each["seed"], each["clicks"], each["name"]): each for each in before}
+    by_case |= {(each.seed, each.clicks, each.name): each.figures() for each in found}
+    return [by_case[case] for case in sorted(by_case)]
 
 
 def judge_candidates(
-    study: Study, *, limits: Limits | None = None, reports: Path | None = None
+    study: Study,
+    names: Sequence[str] = tuple(CANDIDATES),
+    *,
+    limits: Limits | None = None,
+    reports: Path | None = None,
 ) -> list[Judged]:
-    """All candidates of the table. reports: a folder for their pages."""
+    """Candidates of the table. reports: a folder for their pages."""
     found = []
-    for name, candidate in CANDIDATES.items():
+    for name in names:
+        candidate = CANDIDATES[name]
         scores = candidate.scores(study)
         evidence = evidence_of(study, scores)
         judgement = judge(evidence, limits, seed=study.seed)

@@ -233,6 +233,7 @@ class Ledger(LedgerRows):
     def _take_back(self, row: ImpressionRow, document_id: str) -> None:
         """A click, for the query and for the one that it rephrased."""
         self.trial.unclicked(row, document_id)
+        self.profiles.take_back(row.person, document_id)
         self.take_back_position(row, document_id)
         for key in self.keys_of(row):
             self.changed(key).take(document_id, clicks=1.0)

@@ -76,15 +76,19 @@ class Profiles:
         if is_user(person):
             self._put(person, [])
 
+    def take_back(self, person: str, document_id: str) -> None:
+        """Take a document out of somebody's profile."""
+        chosen = self.of(person)
+        left = [each for each in chosen if each.document_id != document_id]
+        if len(left) < len(chosen):
+            self._put(person, left)
+
     def forget_document(self, document_id: str) -> None:
         """Take a document out of all profiles, those of this batch too. All of them are looked through."""
         wanted = orjson.dumps(document_id)
         stored = [key.decode() for key, value in self._rows.stored("profiles") if wanted in value]
         for person in dict.fromkeys([*stored, *self.touched]):
-            chosen = self.of(person)
-            left = [each for each in chosen if each.document_id != document_id]
-            if len(left) < len(chosen):
-                self._put(person, left)
+            self.take_back(person, document_id)
 
     def drop_old(self, now: float) -> None:
         """Drop profiles of users who chose nothing for as long as the settings say, some at a time."""

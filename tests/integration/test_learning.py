@@ -25,7 +25,13 @@ Figures = Mapping[Kind, float]
 
 @pytest.fixture(scope="module")
 def system(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(broker.bootstrap, tmp_path_factory.mktemp("learning"), indexer__batch="64") as system:
+    settings = {
+        "indexer__batch": "64",
+        "rollout__session_s": "0.5",
+        "rollout__canary_share": "0.5",
+        "rollout__canary_sessions": "40",
+    }
+    with System(broker.bootstrap, tmp_path_factory.mktemp("learning"), **settings) as system:
         for worker in [system.start(role) for role in ("indexer", "searcher", "learner")]:
             worker.wait_ready()
         yield system
@@ -107,3 +113,19 @@ def test_chance_decides_in_a_fifth_of_the_sessions_and_the_summary_tells(
     summary = MemorySummary.model_validate_json(latest[SUMMARY_KEY.encode()] or b"")
     assert summary.queries > 50
     assert 0 < summary.exponent < 2
+
+
+def test_an_adapter_that_learned_from_shuffled_clicks_is_taken_back_though_somebody_forced_it(
+    system: System, world: World, taught: tuple[Figures, Figures]
+) -> None:
+    pytest.importorskip("torch")
+    from benchmarks.learning.forced import VERSION, publish_adapter, train_on_shuffled, until_taken_back
+
+    encoder = load_encoder("hash", threads=1)
+    adapter, judgement = train_on_shuffled(system.settings, encoder, seed=SEED)
+    assert judgement.verdict == "refuse"
+    publish_adapter(system.settings, encoder, adapter, judgement)
+    taken = until_taken_back(system.settings, People(system.client, world, seed=SEED + 2))
+    assert taken.rollout.given_up == [VERSION]
+    assert taken.rollout.active is None
+    assert taken.canary.lost > taken.canary.won

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.learning.candidates import CANDIDATES
 from benchmarks.learning.exact_system import top_of
-from benchmarks.learning.gates import Judged, evidence_of, judge_candidates
+from benchmarks.learning.gates import Judged, evidence_of, judge_candidates, together
 from benchmarks.learning.study import Size, Study
 from models.encoders.registry import load_encoder
 from models.gates.clicks import ClickLimits
 from models.gates.verdict import Limits
 
 SIZE = Size(clicks=400, things=500, lessons=6)
+REFUSED_BY = {
+    "memory of shuffled labels": "clicks",
+    "memory with spam, no cap": "exposure",
+    "noise on the scores": "guard",
+    "adapter of shuffled labels": "guard",
+    "adapter, learning rate x 30": "guard",
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +31,15 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def judged(study: Study) -> dict[str, Judged]:
-    return {each.name: each for each in judge_candidates(study)}
+    names = ["click memory", "adapter", "adapter and click memory", "noise on the scores"]
+    return {each.name: each for each in judge_candidates(study, names)}
 
 
 @pytest.fixture(scope="module")
 def judged_by_few_clicks(study: Study) -> dict[str, Judged]:
     """With the gate of clicks at work, which wants more clicks than there are here."""
     limits = Limits(clicks=ClickLimits(clicks=50))
-    return {each.name: each for each in judge_candidates(study, limits=limits)}
+    return {each.name: each for each in judge_candidates(study, list(REFUSED_BY), limits=limits)}
 
 
 def test_a_good_candidate_goes_to_the_canary_which_promotes_it(judged: dict[str, Judged]):
@@ -40,22 +49,25 @@ def test_a_good_candidate_goes_to_the_canary_which_promotes_it(judged: dict[str,
     assert memory.true_change > 0.05
 
 
-@pytest.mark.parametrize(
-    ("name", "gate"),
-    [
-        ("memory of shuffled labels", "clicks"),
-        ("memory with spam, no cap", "exposure"),
-        ("noise on the scores", "guard"),
-    ],
-)
+@pytest.mark.parametrize(("name", "gate"), REFUSED_BY.items())
 def test_a_bad_candidate_is_refused_by_the_gate_that_looks_for_it(
     judged_by_few_clicks: dict[str, Judged], name: str, gate: str
 ):
     assert gate in judged_by_few_clicks[name].judgement.refused_by
 
 
-def test_every_candidate_of_the_table_is_judged(judged: dict[str, Judged]):
-    assert set(judged) == set(CANDIDATES)
+@pytest.mark.parametrize("name", ["adapter", "adapter and click memory"])
+def test_an_adapter_as_the_trainer_makes_it_is_left_to_the_canary(judged: dict[str, Judged], name: str):
+    assert judged[name].judgement.verdict == "canary_only"
+    assert judged[name].true_change > 0.05
+
+
+def test_figures_of_another_run_take_the_place_of_those_of_the_same_case(judged: dict[str, Judged]):
+    memory, noise = judged["click memory"], judged["noise on the scores"]
+    before = together([], [memory, noise])
+    assert [each["name"] for each in before] == ["click memory", "noise on the scores"]
+    again = together(before, [replace(noise, true_change=0.5)])
+    assert [each["true_change"] for each in again] == [memory.true_change, 0.5]
 
 
 def test_the_log_is_the_same_each_time(study: Study):

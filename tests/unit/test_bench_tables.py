@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.recall import cheapest_at, reached_within, recall_of
-from benchmarks.tables import figure, keep, markdown
+from benchmarks.tables import figure, keep, kept, markdown
 from benchmarks.timing import Timing, in_turns, timed_calls
 
 POINTS = [
@@ -45,7 +45,10 @@ def test_keeping_one_part_leaves_the_others(tmp_path):
     keep("index", "second", {"b": 2}, folder=tmp_path)
     path = keep("index", "first", {"a": 3}, folder=tmp_path)
     whole = json.loads(path.read_text())
-    assert {part: kept["figures"] for part, kept in whole.items()} == {"first": {"a": 3}, "second": {"b": 2}}
+    assert {part: each["figures"] for part, each in whole.items()} == {"first": {"a": 3}, "second": {"b": 2}}
+    assert kept("index", "second", folder=tmp_path) == {"b": 2}
+    assert kept("index", "third", folder=tmp_path) is None
+    assert kept("other", "first", folder=tmp_path) is None
     assert whole["first"]["machine"]["cores"] >= 1
     assert list(tmp_path.iterdir()) == [path]
 
