@@ -79,7 +79,7 @@ def system(data: Path, encoder: str) -> Iterator[tuple[Settings, subprocess.Pope
             process.wait(60)
 
 
-def _when_ready(data: Path, encoder: str, *, within_s: float = 120.0) -> Settings:
+def _when_ready(data: Path, encoder: str, *, within_s: float = 600.0) -> Settings:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         running = running_system(data)

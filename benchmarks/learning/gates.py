@@ -81,6 +81,7 @@ class Judged:
 def main(settings: Settings, arguments: Sequence[str]) -> None:
     """Run it. Writes the part `gates` of `benchmarks/results/learning.json` with `--keep`."""
     parser = argparse.ArgumentParser(prog="trieflow bench learning --gates", description=__doc__)
+    parser.add_argument("--gates", action="store_true", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default %(default)s")
     parser.add_argument("--clicks", type=int, nargs="+", default=CLICKS, help="default %(default)s")
     parser.add_argument("--reports", type=Path, help="write a page about each candidate into this folder")

@@ -46,9 +46,11 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         "--rephrases", type=float, default=Habits.rephrases, help="how likely people ask again"
     )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/learning.json")
-    parser.add_argument(
-        "--gates", action="store_true", help="judge candidates instead, without Kafka: --gates --help"
-    )
+    others = parser.add_argument_group("other measurements, each with a --help of its own")
+    others.add_argument("--gates", action="store_true", help="judge candidates, without Kafka")
+    others.add_argument("--spam", metavar="ACCOUNTS", help="push a document by clicks")
+    others.add_argument("--shift", action="store_true", help="people change what they want, half way")
+    others.add_argument("--serving", action="store_true", help="queries beside trainings and rollouts")
     options = parser.parse_args(arguments)
     encoder = load_encoder("lite", threads=2)
     runs = [_run(seed, encoder, options) for seed in range(options.seeds)]

@@ -59,7 +59,7 @@ def bench(
         str,
         typer.Argument(
             help="path, query, trie, index, dense, freshness, stream, decoder, confidence, discretisers, fitting, "
-            "growth, learning, lexical, fusion or soak; see benchmarks/README.md."
+            "growth, learning, learner, off_policy, lexical, fusion or soak; see benchmarks/README.md."
         ),
     ] = "",
 ) -> None:
