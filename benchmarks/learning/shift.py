@@ -91,7 +91,7 @@ def _run(seed: int, encoder: Encoder, options: argparse.Namespace) -> list[Step]
 def shifted(world: World, seed: int, encode: Callable[[Sequence[str]], Floats]) -> World:
     """The same world, in which another member of each ambiguous query is wanted: not the one before."""
     chance = np.random.default_rng([seed, 10])
-    first = {each.lesson: each for each in reversed(world.of("preferences seen"))}
+    first = {each.lesson: each for kind in reversed(_PREFERENCES) for each in reversed(world.of(kind))}
     lessons = sorted(first)
     vectors = encode([first[lesson].text for lesson in lessons])
     wanted = {

@@ -31,7 +31,8 @@ class Reports(ExactSystem):
     """Notes who asked what, and takes reports of clicks on what was never shown."""
 
     def __init__(self, world: World, thing: int) -> None:
-        rows = {asked.text: row for row, asked in enumerate(asked_in(world, thing))}
+        texts = dict.fromkeys(each.text for each in [*world.asked, *lures(world, thing)])
+        rows = {text: row for row, text in enumerate(texts)}
         scores = np.random.default_rng(1).random((len(rows), len(world.vectors))).astype(np.float32)
         for each in lures(world, thing):
             scores[rows[each.text], thing] = 2.0
@@ -45,10 +46,6 @@ class Reports(ExactSystem):
 
     def click(self, query_id, document_id):
         self.reported.append((query_id, document_id))
-
-
-def asked_in(world, thing):
-    return [*world.asked, *lures(world, thing)]
 
 
 @pytest.mark.parametrize(("accounts", "users"), [(1, 1), (5, 5), (0, 1)])
@@ -89,8 +86,5 @@ def test_a_shift_changes_the_wanted_member_of_every_preference_and_nothing_else(
         assert int(np.argmax(new.wanted)) != int(np.argmax(old.wanted))
         assert sorted(set(new.wanted[new.wanted > 0].tolist())) == pytest.approx([RELATED, WANTED])
     assert moved
-    by_lesson = {
-        each.lesson: int(np.argmax(each.wanted)) for each in after.asked if each.kind == "preferences seen"
-    }
-    for each in after.of("preferences unseen"):
-        assert int(np.argmax(each.wanted)) == by_lesson[each.lesson]
+    for lesson in {each.lesson for each in after.asked if each.kind.startswith("preferences")}:
+        assert len({int(np.argmax(each.wanted)) for each in after.asked if each.lesson == lesson}) == 1
