@@ -206,6 +206,8 @@ class Learner:
             new = [record for record in records if record.offset > applied[self._name(record)]]  # 2
             events, outgoing = self._decoded(new)  # 1
             ledger = shard.ledger(self._rollouts.step)
+            impressions = [event.body for event in events if isinstance(event.body, Impression)]
+            ledger.read_ahead([event.key for event in events], impressions)
             for event in events:  # 3
                 outgoing += self._taken(ledger, event)
             ledger.tidy()

@@ -80,7 +80,7 @@ def system(data: Path, encoder: str, **settings: str) -> Iterator[tuple[Settings
             process.wait(60)
 
 
-def _when_ready(data: Path, encoder: str, *, within_s: float = 400.0) -> Settings:
+def _when_ready(data: Path, encoder: str, *, within_s: float = 600.0) -> Settings:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         running = running_system(data)

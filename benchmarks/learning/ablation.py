@@ -98,6 +98,7 @@ class Row:
 def main(settings: Settings, arguments: Sequence[str]) -> None:
     """Run it. Writes the part `ablation` of `benchmarks/results/learning.json` with `--keep`."""
     parser = argparse.ArgumentParser(prog="trieflow bench learning --ablation", description=__doc__)
+    parser.add_argument("--ablation", action="store_true", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default %(default)s")
     parser.add_argument("--clicks", type=int, default=CLICKS, help="of each log (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/learning.json")

@@ -36,7 +36,7 @@ def _sample(asked: Sequence[Asked], most: int, chance: np.random.Generator) -> l
 
 
 def _measured(client: Client, asked: Sequence[Asked], mode: str) -> tuple[float, float]:
-    run = {str(place): _scores(result) for place, result in enumerate(_answers(client, asked, mode))}
+    run = {str(place): _scores(result) for place, result in enumerate(answers(client, asked, mode))}
     judged = {
         str(place): {
             document_id(thing): round(float(each.wanted[thing]) * _GRADE)
@@ -51,7 +51,8 @@ def _measured(client: Client, asked: Sequence[Asked], mode: str) -> tuple[float,
     return 100 * statistics.fmean(values[NDCG]), 100 * statistics.fmean(values[RECIPROCAL_RANK])
 
 
-def _answers(client: Client, asked: Sequence[Asked], mode: str) -> list[Result]:
+def answers(client: Client, asked: Sequence[Asked], mode: str) -> list[Result]:
+    """The answer to each query, which teaches nothing. Raises TrieflowError when one fails."""
     waiting: deque[Pending[Result]] = deque()
     results: list[Result] = []
     for each in asked:

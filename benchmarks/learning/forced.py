@@ -108,6 +108,7 @@ class Taken:
 def main(settings: Settings, arguments: Sequence[str]) -> None:
     """Run it. Writes the part `forced` of `benchmarks/results/learning.json` with `--keep`."""
     parser = argparse.ArgumentParser(prog="trieflow bench learning --forced", description=__doc__)
+    parser.add_argument("--forced", action="store_true", required=True)
     parser.add_argument("--seed", type=int, default=0, help="of people and world (default %(default)s)")
     parser.add_argument(
         "--clicks", type=int, default=CLICKS, help="before it is forced (default %(default)s)"
@@ -203,7 +204,7 @@ def publish_adapter(
 
 
 def until_taken_back(settings: Settings, people: People) -> Taken:
-    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when it was not taken back."""
+    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when it was not."""
     follower, asked, began = RolloutLog(settings), people.tally.sessions, time.monotonic()
     follower.start()
     try:

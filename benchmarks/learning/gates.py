@@ -80,6 +80,7 @@ class Judged:
 def main(settings: Settings, arguments: Sequence[str]) -> None:
     """Run it. Writes the part `gates` of `benchmarks/results/learning.json` with `--keep`."""
     parser = argparse.ArgumentParser(prog="trieflow bench learning --gates", description=__doc__)
+    parser.add_argument("--gates", action="store_true", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="default %(default)s")
     parser.add_argument("--clicks", type=int, nargs="+", default=CLICKS, help="default %(default)s")
     parser.add_argument(

@@ -59,19 +59,13 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
         help="train an adapter from so many clicks on (%(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/learning.json")
-    parser.add_argument(
-        "--gates", action="store_true", help="judge candidates instead, without Kafka: --gates --help"
-    )
-    parser.add_argument(
-        "--ablation",
-        action="store_true",
-        help="train adapters with each option changed instead, without Kafka: --ablation --help",
-    )
-    parser.add_argument(
-        "--forced",
-        action="store_true",
-        help="force a bad adapter past the gates instead, and watch how it is taken back: --forced --help",
-    )
+    others = parser.add_argument_group("other measurements, each with a --help of its own")
+    others.add_argument("--gates", action="store_true", help="judge candidates, without Kafka")
+    others.add_argument("--ablation", action="store_true", help="train adapters with each option changed")
+    others.add_argument("--forced", action="store_true", help="force a bad adapter into a canary")
+    others.add_argument("--spam", metavar="ACCOUNTS", help="push a document by clicks")
+    others.add_argument("--shift", action="store_true", help="people change what they want, half way")
+    others.add_argument("--serving", action="store_true", help="queries beside trainings and rollouts")
     options = parser.parse_args(arguments)
     encoder = load_encoder("lite", threads=2)
     runs = []

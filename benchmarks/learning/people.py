@@ -2,7 +2,8 @@
 
 Positions are looked at with probability 1 / position; what is looked at is clicked as the world says. Somebody who
 asked by an invented word and clicked nothing may ask again by a name of what was meant; somebody else goes on to
-another matter in the same session, which misleads whoever takes that for a rephrasing.
+another matter in the same session, which misleads whoever takes that for a rephrasing. Spammers report a click on
+one thing whatever was shown.
 """
 
 from __future__ import annotations
@@ -29,22 +30,32 @@ _ZIPF = (0.5, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class Habits:
-    """How people behave. spam: share of sessions of one who clicks one document wherever it is shown."""
+    """How people behave.
+
+    spam: share of the sessions that are of spammers. spammed: the thing that they report clicks on, whether it was
+    shown or not. accounts: users that they are; with 0 they give no name, and each session is somebody else. lures:
+    what they ask after it in the same session, as if it said the same, so that the thing is shown and their click
+    is one: half of it goes to the query before.
+    """
 
     rephrases: float = 0.35
     changes_topic: float = 0.08
     spam: float = 0.0
     spammed: int = -1
     accounts: int = 1
+    lures: Sequence[Asked] = ()
 
 
 @dataclass
 class Tally:
-    """What happened so far."""
+    """What happened so far. clicks: of people. forged: reports of clicks on what was not shown; lured: spammers'
+    clicks on what was."""
 
     sessions: int = 0
     queries: int = 0
     clicks: int = 0
+    forged: int = 0
+    lured: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, **counts: int) -> None:
@@ -61,11 +72,15 @@ class People:
     ) -> None:
         self.tally = Tally()
         self._client = client
-        self._world = world
         self._seed = seed
         self._habits = habits or Habits()
         self._mode = mode
-        self._drawn = drawing(world, seed)
+        self.turn_to(world)
+
+    def turn_to(self, world: World) -> None:
+        """From now on they want what is wanted there."""
+        self._world = world
+        self._drawn = drawing(world, self._seed)
 
     def go_on(self, until: Callable[[Tally], bool], *, most: int = 100_000) -> None:
         """Sessions until a condition holds, several at a time. Raises TrieflowError."""
@@ -84,7 +99,7 @@ class People:
         chance = np.random.default_rng([self._seed, 2, number])
         session, habits = f"session-{self._seed}-{number}", self._habits
         if chance.random() < habits.spam:
-            self._spam(f"spammer-{chance.integers(habits.accounts)}", session, self._drawn(chance))
+            self._spam(chance, session)
             self.tally.add(sessions=1)
             return
         user, asked = f"user-{chance.integers(USERS)}", self._drawn(chance)
@@ -110,13 +125,24 @@ class People:
         self.tally.add(queries=1, clicks=len(clicked))
         return query_id, len(clicked)
 
-    def _spam(self, user: str, session: str, asked: Asked) -> None:
-        query_id, _ = self._answer(asked, user, session, None)
+    def _spam(self, chance: np.random.Generator, session: str) -> None:
+        habits = self._habits
+        user = f"spammer-{chance.integers(habits.accounts)}" if habits.accounts else None
+        query_id = self._claim(self._drawn(chance), user, session)
+        if habits.lures:
+            lure = habits.lures[int(chance.integers(len(habits.lures)))]
+            self._claim(lure, user, session, before=query_id)
+
+    def _claim(self, asked: Asked, user: str | None, session: str, *, before: str | None = None) -> str:
+        """Ask, and report a click on what is spammed; the query id."""
+        query_id, shown = self._answer(asked, user, session, before)
         self._client.click(query_id, document_id(self._habits.spammed))
-        self.tally.add(queries=1)
+        was_shown = self._habits.spammed in shown
+        self.tally.add(queries=1, forged=not was_shown, lured=was_shown)
+        return query_id
 
     def _answer(
-        self, asked: Asked, user: str, session: str, before: str | None
+        self, asked: Asked, user: str | None, session: str, before: str | None
     ) -> tuple[str, NDArray[np.int64]]:
         result = self._client.search(
             {"text": asked.text, "mode": self._mode},

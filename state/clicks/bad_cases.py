@@ -8,7 +8,7 @@ more is known of it, under the same id, and withdrawn when the answer is clicked
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -38,7 +38,7 @@ class CaseRow:
     clicked: Sequence[str] = ()
 
     def encode(self) -> bytes:
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def decode(cls, value: bytes) -> CaseRow:
@@ -63,6 +63,8 @@ class BadCases:
     def __init__(self, rows: Rows) -> None:
         self.told: dict[str, BadCase] = {}
         self._rows = rows
+        self._read: dict[str, CaseRow | None] = {}
+        self._changed: set[str] = set()
 
     def shown(self, query_id: str, impression: Impression, *, query: str, documents: Sequence[str]) -> None:
         """Take in the first impression of a query id. query: its key in the memory; documents: what it showed and
@@ -97,11 +99,17 @@ class BadCases:
         if before is not None and before.rephrased_by == query_id and not before.clicked:
             self._tell_rephrased(str(row.rephrases))
 
+    def put(self) -> None:
+        """Add what changed to the rows of the batch."""
+        for query_id in self._changed:
+            row = self._read[query_id]
+            self._rows.put("cases", query_id.encode(), None if row is None else row.encode())
+
     def forget(self, query_id: str) -> None:
         """Drop what is kept of an answer, when its impression is dropped."""
         row = self._row(query_id)
         if row is not None:
-            self._rows.put("cases", query_id.encode(), None)
+            self._put(query_id, None)
             if row.rephrases is not None:
                 self._rows.put("cases", _WAITING + row.rephrases.encode(), None)
 
@@ -163,8 +171,11 @@ class BadCases:
         )
 
     def _row(self, query_id: str) -> CaseRow | None:
-        value = self._rows.get("cases", query_id.encode())
-        return None if value is None else CaseRow.decode(value)
+        if query_id not in self._read:
+            value = self._rows.get("cases", query_id.encode())
+            self._read[query_id] = None if value is None else CaseRow.decode(value)
+        return self._read[query_id]
 
-    def _put(self, query_id: str, row: CaseRow) -> None:
-        self._rows.put("cases", query_id.encode(), row.encode())
+    def _put(self, query_id: str, row: CaseRow | None) -> None:
+        self._read[query_id] = row
+        self._changed.add(query_id)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from state.clicks.bad_cases import BadCases
 from state.clicks.examination import fit_exponent
 from state.clicks.profiles import Profiles
-from state.clicks.rows import ImpressionRow, Remembered
+from state.clicks.rows import ImpressionRow, Remembered, query_key
 from state.columns import Columns, Mutations, Overlay
 from streams.events.assignments import StampedVector
 from streams.events.click_memory import word_key
@@ -112,6 +112,7 @@ class LedgerRows:
             self.rows.put("impressions", query_id.encode(), row.encode())
         for key, remembered in self.memory.items():
             self.rows.put("memory", key.encode(), None if remembered is None else remembered.encode())
+        self.bad_cases.put()
         self.rows.put("meta", _STATE, self.state.encode())
         return self.rows.mutations
 
@@ -127,6 +128,20 @@ class LedgerRows:
             key: None if key in self.emptied and known is not None and not known.documents else known
             for key, known in self.memory.items()
         }
+
+    def read_ahead(self, query_ids: Sequence[str], impressions: Sequence[Impression]) -> None:
+        """Read the rows that events are about together: one by one costs more, and threads take turns.
+
+        query_ids: of all events. impressions: those among them.
+        """
+        ids = list(dict.fromkeys(query_ids))
+        keys = [each.encode() for each in ids]
+        self.rows.read_ahead("impressions", keys)
+        self.rows.read_ahead("cases", keys)
+        self.rows.read_ahead("early", [*keys, *map(link_key, ids)])
+        queries = [query_key(each.query_vector) for each in impressions if each.query_vector is not None]
+        words = [word_key(word) for each in impressions for word in each.unknown_words]
+        self.rows.read_ahead("memory", [key.encode() for key in dict.fromkeys([*queries, *words])])
 
     # -- impressions ------------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from streams.events.assignments import StampedVector
@@ -75,10 +76,10 @@ class ImpressionRow:
 
     @classmethod
     def decode(cls, value: bytes) -> ImpressionRow:
-        row = cls(**dict(zip(_FIELDS, orjson.loads(value), strict=False)))  # older rows end earlier
-        return replace(
-            row, shown=[Shown(*each) for each in row.shown], acts=[Act(*each) for each in row.acts]
-        )
+        plain = dict(zip(_FIELDS, orjson.loads(value), strict=False))  # older rows end earlier
+        plain["shown"] = [Shown(*each) for each in plain["shown"]]
+        plain["acts"] = [Act(*each) for each in plain["acts"]]
+        return cls(**plain)
 
     def position_of(self, document_id: str) -> int | None:
         """Where a document was shown; None when it was not."""
@@ -132,9 +133,13 @@ class Remembered:
 
     def event(self) -> RememberedClicks:
         """The same for the searchers."""
-        rounded = {key: (round(c, 4), round(e, 4)) for key, (c, e) in self.documents.items()}
+        rounded = np.round(list(self.documents.values()), 4).tolist()
         vector = None if self.vector is None else StampedVector.model_construct(**self.vector)
-        return RememberedClicks(vector=vector, queries=self.queries, documents=rounded)
+        return RememberedClicks.model_construct(
+            vector=vector,
+            queries=self.queries,
+            documents=dict(zip(self.documents, map(tuple, rounded), strict=True)),
+        )
 
 
 _REMEMBERED = tuple(Remembered.__dataclass_fields__)

@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 class Choosing(Forgetful):
-    """A shard that keeps profiles. `told`: what the last batch told of each user, as `profiles` says it."""
+    """A shard that keeps profiles."""
 
     def of_person(self, person: str) -> list[str]:
         return [each.document_id for each in dict(self.shard.profiles()).get(person, [])]
@@ -50,6 +50,12 @@ def opened(tmp_path: Path) -> Iterator:
     yield open_
     for shard in shards:
         shard.close()
+
+
+def test_who_hides_what_was_clicked_did_not_choose_it(opened) -> None:
+    learned = opened().chooses("anna", "v", "w")
+    assert learned.click("anna/w/1.0", "w", "hide", at=NOON.timestamp() + 9) == "counted"
+    assert learned.of_person("anna") == ["v"]
 
 
 def test_the_latest_choices_stay_each_once_the_latest_first(opened) -> None:

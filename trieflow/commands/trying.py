@@ -61,7 +61,7 @@ def bench(
         str,
         typer.Argument(
             help="path, query, trie, index, dense, freshness, stream, decoder, confidence, discretisers, fitting, "
-            "growth, learning, ranking, lexical, fusion or soak; see benchmarks/README.md."
+            "growth, learning, learner, ranking, off_policy, lexical, fusion or soak; see benchmarks/README.md."
         ),
     ] = "",
 ) -> None:
