@@ -204,7 +204,7 @@ def publish_adapter(
 
 
 def until_taken_back(settings: Settings, people: People) -> Taken:
-    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when it was not."""
+    """Ask for the canary, and let people go on until it is over. Raises TrieflowError when it was promoted."""
     follower, asked, began = RolloutLog(settings), people.tally.sessions, time.monotonic()
     follower.start()
     try:
