@@ -78,12 +78,7 @@ class Trainer:
             if follower.failure is not None:
                 raise BrokerError(f"a log cannot be followed: {follower.failure}") from follower.failure
         wanted = self._log.next
-        if self._run is not None:
-            if wanted is not None and wanted.run != self._run.request.run:
-                log.info("a newer request overtakes a run", run=self._run.request.run, newer=wanted.run)
-                self._run.stop()
-                self._run = None
-                return
+        if self._run is not None:  # it is finished, or requests that come fast would let none come to an end
             self._follow(self._run)
         elif wanted is not None:
             self._begin(wanted)
@@ -102,6 +97,14 @@ class Trainer:
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        told = f"{request.run} learns from all that this one would have"
+        self._writer.write(
+            [
+                self._progress(run, "overtaken", message=told)
+                for run in self._log.overtaken
+                if run != request.run
+            ]
+        )
         rollout = self._models.rollout
         self._run = _Run(self._settings, request, folder, None if rollout is None else rollout.active)
         log.info("training begins", run=request.run, reason=request.reason)
@@ -113,14 +116,14 @@ class Trainer:
             if run.told is not None and time.monotonic() - self._told_at >= TELL_EVERY_S:
                 self._told_at = time.monotonic()
                 stage, done, left = run.told
-                self._writer.write([self._progress(run, stage, done=done, seconds_left=left)])
+                self._writer.write([self._progress(run.request.run, stage, done=done, seconds_left=left)])
             return
         self._run = None
         if isinstance(ended, Candidate):
             self._publish(run, ended)
         else:
             log.error("a training failed", run=run.request.run, reason=ended)
-            self._writer.write([self._progress(run, "failed", message=ended)])
+            self._writer.write([self._progress(run.request.run, "failed", message=ended)])
         shutil.rmtree(run.folder, ignore_errors=True)
 
     def _publish(self, run: _Run, candidate: Candidate) -> None:
@@ -148,7 +151,7 @@ class Trainer:
         )
         key = bundle_key(ADAPTER_MODEL, manifest.version).encode()
         done = self._progress(
-            run, "done", version=manifest.version, verdict=verdict, message=judgement.reasons
+            run.request.run, "done", version=manifest.version, verdict=verdict, message=judgement.reasons
         )
         self._writer.write(
             [Outgoing(self._settings.topic("models"), key, bundle.to_json(), _headers("models")), done]
@@ -157,7 +160,7 @@ class Trainer:
 
     def _progress(
         self,
-        run: _Run,
+        run: str,
         stage: Stage,
         *,
         done: float = 1.0,
@@ -167,7 +170,7 @@ class Trainer:
         message: str = "",
     ) -> Outgoing:
         event = TrainingProgress(
-            run=run.request.run,
+            run=run,
             stage=stage,
             done=done,
             seconds_left=seconds_left,
@@ -176,7 +179,7 @@ class Trainer:
             message=message,
             at=datetime.now(UTC),
         )
-        key = run.request.run.encode()
+        key = run.encode()
         return Outgoing(self._settings.topic("training"), key, event.to_json(), _headers("training"))
 
 

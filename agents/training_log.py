@@ -25,9 +25,15 @@ class TrainingLog(Follower):
 
     @property
     def next(self) -> TrainingRequest | None:
-        """The newest request, unless its run has ended. Older ones are overtaken by it: it has what they have."""
-        if not self.requests:
-            return None
-        newest = [*self.requests.values()][-1]
-        progress = self.progress.get(newest.run)
-        return None if progress is not None and progress.stage in ENDED else newest
+        """The newest request, unless its run has ended."""
+        newest = next(reversed(self.requests.values()), None)
+        return None if newest is None or self._has_ended(newest.run) else newest
+
+    @property
+    def overtaken(self) -> list[str]:
+        """Runs that have not ended and that a newer request overtakes: it has what they have."""
+        return [run for run in [*self.requests][:-1] if not self._has_ended(run)]
+
+    def _has_ended(self, run: str) -> bool:
+        progress = self.progress.get(run)
+        return progress is not None and progress.stage in ENDED

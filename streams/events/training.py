@@ -11,8 +11,8 @@ from streams.events.base import Event
 from streams.events.models import Verdict
 
 Reason = Literal["clicks", "schedule", "documents", "command"]
-Stage = Literal["reading", "encoding", "training", "judging", "done", "failed"]
-ENDED: frozenset[Stage] = frozenset({"done", "failed"})
+Stage = Literal["reading", "encoding", "training", "judging", "done", "failed", "overtaken"]
+ENDED: frozenset[Stage] = frozenset({"done", "failed", "overtaken"})
 
 
 class OffsetRange(Event):
@@ -51,7 +51,7 @@ class TrainingProgress(Event):
     run: str
     """The request that it belongs to."""
     stage: Stage
-    """What is being done; `done` and `failed` are the last ones."""
+    """What is being done; `done`, `failed` and `overtaken` (by a newer request) are the last ones."""
     done: float = Field(default=0.0, ge=0, le=1)
     """The share of the stage that is done."""
     seconds_left: float | None = None

@@ -81,9 +81,13 @@ def progress(system: System, run: str) -> list[TrainingProgress]:
 
 def finish(system: System, request: TrainingRequest) -> TrainingProgress:
     trainer = system.start("trainer").wait_ready()
-    last = follow_training(system.settings, request.run, on_progress=lambda event: None, timeout=ENOUGH_S)
+    last = follow(system, request)
     assert trainer.stop() == 0
     return last
+
+
+def follow(system: System, request: TrainingRequest) -> TrainingProgress:
+    return follow_training(system.settings, request.run, on_progress=lambda event: None, timeout=ENOUGH_S)
 
 
 def test_killed_anywhere_one_request_comes_to_one_adapter(system):
@@ -112,15 +116,27 @@ def test_killed_anywhere_one_request_comes_to_one_adapter(system):
     assert not list(system.folder("trainer").glob("*/logs*")), "nothing of the logs stays"
 
 
-def test_what_has_ended_is_not_run_again_and_a_newer_request_overtakes(system):
-    older, newer = ask_training(system.settings), None
-    while newer is None or newer.run == older.run:
-        time.sleep(1.1)  # runs are named by the second
-        newer = ask_training(system.settings)
-    last = finish(system, newer)
-    assert last.stage == "done"
-    assert not progress(system, older.run)
+def test_what_runs_is_finished_then_the_newest_request_overtakes_the_others_and_what_has_ended_is_not_run_again(
+    system,
+):
+    first = ask(system)
+    trainer = system.start("trainer").wait_ready()
+    eventually(lambda: progress(system, first.run), ENOUGH_S, what="it has told how far it is")
+    second, third = ask(system), ask(system)
+    assert follow(system, third).stage == "done"
+    assert stages(system, first)[-1] == "done"
+    assert stages(system, second) == ["overtaken"]
+    assert trainer.stop() == 0
     trainer = system.start("trainer").wait_ready()
     time.sleep(3)
     assert trainer.stop() == 0
-    assert [each.stage for each in progress(system, newer.run)].count("done") == 1
+    assert [stages(system, each).count("done") for each in (first, second, third)] == [1, 0, 1]
+
+
+def ask(system: System) -> TrainingRequest:
+    time.sleep(1.1)  # runs are named by the second
+    return ask_training(system.settings)
+
+
+def stages(system: System, request: TrainingRequest) -> list[str]:
+    return [each.stage for each in progress(system, request.run)]
