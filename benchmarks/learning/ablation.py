@@ -68,8 +68,8 @@ RECIPES: Mapping[str, Recipe] = {
     "alignment 1": _by(alignment=1.0),
     "generation 1": _by(generation=1.0),
     "generation in place of clicks": _by(clicks=0.0, generation=1.0),
+    "temperature 0.015": _with(temperature=0.015),
     "temperature 0.1": _with(temperature=0.1),
-    "temperature 0.2": _with(temperature=0.2),
 }
 
 

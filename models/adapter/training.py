@@ -40,11 +40,10 @@ _log = structlog.get_logger()
 class AdapterOptions:
     """How to train; the defaults are those that `trieflow bench learning --ablation` speaks for.
 
-    temperature: of the softmax over documents, in units of the inner product. batch: clicks a step; replay_batch:
-    catalogue texts a step. epochs: passes over the clicks, within fewest and most steps. hard_negatives: documents
-    for each click that scored high and were not chosen. curriculum: sources come in one after another (titles,
-    tags, queries of the log, clicks) instead of all from the start. documents_per_leaf: of the tree whose leaves
-    the term of generation knows.
+    temperature: of the softmax over documents, as a cosine: times the usual lengths of queries and documents.
+    batch: clicks a step; replay_batch: catalogue texts a step. epochs: passes over the clicks, within fewest and
+    most steps. hard_negatives: documents for each click that scored high and were not chosen. curriculum: sources
+    come in one after another (titles, tags, queries of the log, clicks) instead of all from the start.
     """
 
     seed: int = 0
@@ -148,6 +147,8 @@ class _Run:
             if options.loss.generation
             else None
         )
+        self._temperature = options.temperature * _usual_length(lesson.clicks.queries)
+        self._temperature *= _usual_length(lesson.documents.vectors)
         self._weights = lesson.clicks.weights / max(float(lesson.clicks.weights.mean()), 1e-9)
 
     def train(
@@ -213,8 +214,8 @@ class _Run:
         if self._leaves is not None:
             centroids = self._tensor(self._leaves.centroids)
             leaves = self._tensor(self._leaves.of_rows[clicked.targets[own]])
-            temperature, importance = self._options.temperature, self._tensor(importance)
-            loss = loss + weights.generation * generation(moved, centroids, leaves, importance, temperature)
+            leaves_loss = generation(moved, centroids, leaves, self._tensor(importance), self._temperature)
+            loss = loss + weights.generation * leaves_loss
         return loss
 
     def _choice(
@@ -230,14 +231,13 @@ class _Run:
         targets = self._targets(rows)
         columns = torch.arange(own.start, own.start + len(moved), device=self._device)
         importance = self._tensor(pairs.weights[own] if weights is None else weights)
-        return choice(targets.logits(moved, self._options.temperature), targets, columns, importance)
+        return choice(targets.logits(moved, self._temperature), targets, columns, importance)
 
     def _of_asked(
         self, before: torch.Tensor, after: torch.Tensor, random: np.random.Generator
     ) -> torch.Tensor:
         targets = self._targets(random.integers(len(self._lesson.documents), size=4 * self._options.batch))
-        temperature = self._options.temperature
-        return distilled(targets.logits(before, temperature), targets.logits(after, temperature))
+        return distilled(*(targets.logits(queries, self._temperature) for queries in (before, after)))
 
     def _sources(self, share: float) -> tuple[str, ...]:
         """What takes part after a share of the steps: all of it from three eighths on."""
@@ -289,6 +289,10 @@ class _Run:
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _usual_length(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors, axis=1).mean())
 
 
 def _hard_negatives(lesson: Lesson, count: int) -> Rows:
