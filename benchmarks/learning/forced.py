@@ -41,6 +41,7 @@ from models.encoders.base import Encoder
 from models.encoders.registry import load_encoder
 from models.gates.canary import Canary
 from models.gates.verdict import Judgement, judge
+from models.ranking.ranker import NOTHING_LEARNED, Ranker
 from streams.clients import producer
 from streams.errors import TrieflowError
 from streams.events.models import ADAPTER_MODEL, AdapterRollout, ModelBundle, bundle_key
@@ -182,8 +183,8 @@ def train_on_shuffled(settings: Settings, encoder: Encoder, *, seed: int) -> tup
         catalogue = read_catalogue(settings, encoder.description, window=documents, wanted=chosen(read))
         lesson, known = make_lesson(read, catalogue, encoder, settings.training)
         adapter = train_adapter(shuffled_clicks(lesson, seed)).adapter
-        judging = Judging(read, catalogue, known, incumbent=None, stamp=stamp)
-        return adapter, judge(judging.evidence(adapter))
+        judging = Judging(read, catalogue, known, incumbent=NOTHING_LEARNED, stamp=stamp)
+        return adapter, judge(judging.evidence(Ranker(adapter)))
 
 
 def publish_adapter(
