@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from agents.whole_window import read_window
 
 from agents.catalogue import read_catalogue
 from agents.judging import Judging
 from agents.lesson import chosen, make_lesson
 from agents.model_log import FOLDER, RolloutLog
+from agents.training_window import read_window
 from benchmarks.learning.adapters import shuffled_clicks
 from benchmarks.learning.evaluation import evaluate
 from benchmarks.learning.exact_system import ndcg
