@@ -62,7 +62,7 @@ RECIPES: Mapping[str, Recipe] = {
     "neither, no WiSE (naive pairs)": Recipe(AdapterOptions(loss=NAIVE), is_weakened=False),
     "no clicks": _by(clicks=0.0),
     "no links of rephrasings": Recipe(links=False),
-    "8 hard negatives": _with(hard_negatives=8),
+    "no hard negatives": _with(hard_negatives=0),
     "curriculum": _with(curriculum=True),
     "distillation 1": _by(distillation=1.0),
     "alignment 1": _by(alignment=1.0),

@@ -57,7 +57,7 @@ class AdapterOptions:
     most_steps: int = 300
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    hard_negatives: int = 0
+    hard_negatives: int = 8
     curriculum: bool = False
     documents_per_leaf: int = 32
 
