@@ -110,7 +110,7 @@ def opened() -> Iterator[ClickShard]:
             shard.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(visits, min_size=1, max_size=8), st.randoms(use_true_random=False), st.data())
 def test_the_memory_is_that_of_the_others(the_visits: list[Visit], order, data: st.DataObject) -> None:
     # Somebody else clicks first: from when on clicks are expected is nobody's secret, and stays.
