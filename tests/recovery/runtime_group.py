@@ -14,7 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Message, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.health import WorkerFile
@@ -199,8 +205,16 @@ class Group:
         place = TopicPartition(self.settings.topic("in"), 0, offset)
         group = ConsumerGroupTopicPartitions(f"{self.settings.prefix}{ROLE}", [place])
         admin = AdminClient(client_config(self.settings))
-        for future in admin.alter_consumer_group_offsets([group]).values():
-            future.result(WAIT_S)
+
+        def is_committed() -> bool:
+            try:
+                for future in admin.alter_consumer_group_offsets([group]).values():
+                    future.result(WAIT_S)
+            except KafkaException:  # the first group of a broker waits for its topic of offsets
+                return False
+            return True
+
+        eventually(is_committed, WAIT_S, what="the group stands there")
 
     def committed(self, *, topic: str = "in", partition: int = 0) -> int:
         """The next offset that the group would read."""
