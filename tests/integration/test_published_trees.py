@@ -21,6 +21,7 @@ from streams.events.base import Event
 from streams.events.codebooks import ACTIVE_KEY, ActiveEpoch, epoch_key, part_key
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
+from tests.recovery.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +96,7 @@ def test_a_worker_that_runs_takes_a_new_tree_from_the_log(settings: Settings, tr
     codebooks.start()
     write(settings, published(settings, tree))
     codebooks.catch_up()
+    eventually(lambda: 1 in codebooks.current.trees, 30, what="the tree is taken")
     codebooks.stop()
     assert_same(codebooks.current.trees[1], tree)
 
