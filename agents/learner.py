@@ -30,6 +30,7 @@ import structlog
 
 from agents import crash_points
 from agents.fenced_writer import FencedWriter
+from agents.interpreter import collect_seldom
 from agents.ledger_records import SOURCE, ledger_records
 from agents.outbox import Outgoing
 from agents.rollouts import Rollouts
@@ -357,6 +358,7 @@ def run(settings: Settings) -> None:
         learner = Learner(worker)
         learner.start()
         worker.health.set_ready("model", True)
+        collect_seldom()
         try:
             learner.runtime.run()
         finally:

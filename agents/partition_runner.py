@@ -12,9 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -82,21 +82,18 @@ class Surroundings(Protocol):
     def group(self) -> str: ...
 
     async def in_thread(self, work: Callable[[], T]) -> T: ...
-    def ack(self, event: Any) -> None: ...
-    def forget(self, event: Any) -> None: ...
+    def freed(self) -> None: ...
     def opened(self, partition: int, *, seconds: float) -> None: ...
     def stable_end(self, topic: str, partition: int) -> int | None: ...
     def handled_to(self, topic: str, partition: int, end: int) -> None: ...
     def crash(self, error: BaseException | None) -> None: ...
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A record, and Faust's event of it, which is acked when the record is handled."""
+class Waiting(NamedTuple):
+    """A record that is here since a time, in seconds of the monotonic clock."""
 
     record: Record
-    event: Any
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
 
 class PartitionRunner:
@@ -127,8 +124,11 @@ class PartitionRunner:
     def has_room(self) -> bool:
         return len(self._waiting) < self._around.options.queue
 
-    def put(self, waiting: Waiting) -> None:
-        self._waiting.append(waiting)
+    def put(self, record: Record) -> None:
+        """Take a record; a partition that is paused drops it, Kafka delivers it again."""
+        if self.paused:
+            return
+        self._waiting.append(Waiting(record, time.monotonic()))
         self._changed.set()
         if len(self._waiting) >= self._around.options.batch:
             self._full.set()
@@ -151,8 +151,8 @@ class PartitionRunner:
     def pause(self) -> None:
         """Take nothing new and drop what waits: Kafka delivers it again."""
         self.paused = True
-        while self._waiting:
-            self._around.forget(self._waiting.popleft().event)
+        self._waiting.clear()
+        self._around.freed()
 
     def resume(self) -> None:
         self.paused = False
@@ -227,8 +227,8 @@ class PartitionRunner:
                     self._around.crash(_failure(task))
                 return
             self._running.popleft()
-            for waiting in batch:
-                self._around.ack(waiting.event)
+            for topic, end in {each.record.topic: each.record.offset + 1 for each in batch}.items():
+                self._around.handled_to(topic, self._partition, end)
 
     async def _room_for_another(self) -> None:
         while len(self._running) >= self._around.options.concurrent_batches and not self._ends:
@@ -256,7 +256,9 @@ class PartitionRunner:
         if self.paused:
             return []
         count = min(options.batch, len(self._waiting))
-        return [self._waiting.popleft() for _ in range(count)]
+        batch = [self._waiting.popleft() for _ in range(count)]
+        self._around.freed()
+        return batch
 
     async def _rest(self, shortest_s: float) -> None:
         """Let a batch fill; over as soon as it is full."""
@@ -267,8 +269,6 @@ class PartitionRunner:
     async def _begin(self, batch: list[Waiting]) -> None:
         records = await self._without_gaps([waiting.record for waiting in batch])
         if self.paused:  # while the missing were read: no longer waiting, not running yet
-            for waiting in batch:
-                self._around.forget(waiting.event)
             return
         for record in records:
             self._next[record.topic] = record.offset + 1

@@ -2,7 +2,8 @@
 
 Faust 0.15 loses messages in its default form (`docs/adr/0002-safe-faust-subset.md`). What we do about it:
 
-- raw bytes in; acks only by us, in the order of offsets, when all outputs are confirmed (B1, B2, B3);
+- what is fetched comes to us, past Faust's streams; commits only by us, in the order of offsets, when all outputs
+  are confirmed (B1, B2, B3);
 - no Faust tables, no Faust producer: what is written goes through librdkafka and is awaited (B5, B6);
 - a stop or a rebalance drops what waits and finishes what runs; what was dropped is read again (B4);
 - a failure of infrastructure ends the process, a supervisor starts it again; one of data never gets here;
@@ -17,15 +18,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
+from aiokafka import ConsumerRecord
 
 from agents.faust_app import build_app
 from agents.health import Health
-from agents.partition_runner import PartitionHandler, PartitionRunner, RuntimeOptions, Waiting
+from agents.partition_runner import PartitionHandler, PartitionRunner, RuntimeOptions
 from streams.records import Record
 from streams.settings import Settings
 
@@ -64,7 +66,7 @@ class Runtime:
         )
         self._leaving: dict[int, asyncio.Task[None]] = {}
         self._opening: set[int] = set()
-        self._room = asyncio.Event()
+        self._freed = asyncio.Event()
         self._exit: threading.Timer | None = None
         self._failed = False
         self._abandoned = False
@@ -124,12 +126,9 @@ class Runtime:
     def handled_to(self, topic: str, partition: int, end: int) -> None:
         self.app.handled_to(topic, partition, end)
 
-    def ack(self, event: Any) -> None:
-        self.app.handled(event)
-        self._room.set()
-
-    def forget(self, event: Any) -> None:
-        self.app.forget(event)
+    def freed(self) -> None:
+        """A partition has room again."""
+        self._freed.set()
 
     # -- called by the Faust app ------------------------------------------------------------------------
 
@@ -144,34 +143,26 @@ class Runtime:
         """Whether records come so fast to some partition that its batches wait for more of them."""
         return any(runner.is_busy for runner in self.runners.values())
 
-    async def route(self, event: Any) -> None:
-        """Hand one event to the runner of its partition; waits while that one is full."""
-        message = event.message
-        while True:
-            runner = self.runners.get(message.partition)
-            if runner is None or runner.paused:
-                self.forget(event)
-                return
-            if runner.has_room():
-                break
-            self._room.clear()
-            await self._room.wait()
-        record = Record(
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            key=message.key,
-            value=message.value,
-            headers=_header_list(message.headers),
-            timestamp_ms=round((message.timestamp or 0) * 1_000),
-        )
-        runner.put(Waiting(record, event))
+    def has_room(self, partition: int) -> bool:
+        """Whether a record of this partition can be delivered. Nobody waits for one that is not held."""
+        runner = self.runners.get(partition)
+        return runner is None or runner.has_room()
+
+    async def room(self) -> None:
+        """Wait until some partition takes a batch, or lets go of what waits."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def deliver(self, fetched: ConsumerRecord) -> None:
+        """Hand a record to the runner of its partition; without one it is dropped, and comes to whoever has it."""
+        runner = self.runners.get(fetched.partition)
+        if runner is not None:
+            runner.put(_record(fetched))
 
     async def pause(self) -> None:
         """Before a rebalance or a stop: drop what waits, finish what runs."""
         for runner in self.runners.values():
             runner.pause()
-        self._room.set()
         await asyncio.gather(*(runner.drain() for runner in self.runners.values()))
 
     def assigned(self, partitions: set[int], *, kept: bool) -> None:
@@ -223,7 +214,6 @@ class Runtime:
         self._abandoned = True
         for runner in self.runners.values():
             runner.abandon()
-        self.app.forget_all()
 
     def _report_ready(self) -> None:
         waiting = sorted(self._opening)
@@ -235,6 +225,13 @@ def _exit_at_once() -> None:
     os._exit(1)
 
 
-def _header_list(headers: Any) -> list[tuple[str, bytes]]:
-    items = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return [(name, value or b"") for name, value in items]
+def _record(fetched: ConsumerRecord) -> Record:
+    return Record(
+        topic=fetched.topic,
+        partition=fetched.partition,
+        offset=fetched.offset,
+        key=fetched.key,
+        value=fetched.value,
+        headers=[(name, value or b"") for name, value in fetched.headers],
+        timestamp_ms=fetched.timestamp,
+    )

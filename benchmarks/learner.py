@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from agents.interpreter import collect_seldom
 from benchmarks.learner_events import Made, Traffic, write
 from benchmarks.learning.progress import ROLE, learner_process, outcomes
 from benchmarks.soaking.workers import kafka
@@ -221,6 +222,7 @@ def _table(found: Sequence[Taken]) -> tuple[list[str], list[list[object]]]:
 
 
 def _alone(options: argparse.Namespace) -> None:
+    collect_seldom()  # as a learner does
     for impressions in options.impressions:
         traffic = _traffic(impressions, options)
         made, settings = list(traffic.made()), LearningSettings(impressions=options.kept)

@@ -8,9 +8,8 @@ more is known of it, under the same id, and withdrawn when the answer is clicked
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -23,8 +22,7 @@ _SHOWN = 10
 _WAITING = b"\x00"  # no query id begins so
 
 
-@dataclass(frozen=True, slots=True)
-class CaseRow:
+class CaseRow(NamedTuple):
     """An answer that was given in a session. at: seconds since the epoch."""
 
     at: float
@@ -38,7 +36,7 @@ class CaseRow:
     clicked: Sequence[str] = ()
 
     def encode(self) -> bytes:
-        return orjson.dumps(self)
+        return orjson.dumps(self._asdict())
 
     @classmethod
     def decode(cls, value: bytes) -> CaseRow:
@@ -92,7 +90,7 @@ class BadCases:
         row = self._row(query_id)
         if row is None or document_id in row.clicked:
             return
-        self._put(query_id, replace(row, clicked=[*row.clicked, document_id]))
+        self._put(query_id, row._replace(clicked=[*row.clicked, document_id]))
         if row.rephrased_by is not None and not row.clicked:
             self._tell_rephrased(query_id)
         before = None if row.rephrases is None else self._row(row.rephrases)
@@ -124,7 +122,7 @@ class BadCases:
             shown, clicked = (
                 [each for each in ids if each != document_id] for ids in (row.shown, row.clicked)
             )
-            self._put(query_id, replace(row, shown=shown, clicked=clicked))
+            self._put(query_id, row._replace(shown=shown, clicked=clicked))
 
     def _link_from(self, query_id: str, row: CaseRow) -> None:
         """Say of the query before it that it was rephrased; it may come later."""
@@ -145,7 +143,7 @@ class BadCases:
         row, after = self._row(query_id), self._row(rephrased_by)
         if row is None or after is None or row.session != after.session or row.rephrased_by is not None:
             return
-        self._put(query_id, replace(row, rephrased_by=rephrased_by))
+        self._put(query_id, row._replace(rephrased_by=rephrased_by))
         if not row.clicked:
             self._tell_rephrased(query_id)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -196,8 +196,7 @@ def _digest(prefix: bytes, name: str) -> bytes:
 
 def _without(row: ImpressionRow, document_id: str) -> ImpressionRow:
     shown = [hit._replace(document_id="") if hit.document_id == document_id else hit for hit in row.shown]
-    return replace(
-        row,
+    return row._replace(
         shown=shown,
         acts=[act for act in row.acts if act.document_id != document_id],
         clicked=[each for each in row.clicked if each != document_id],

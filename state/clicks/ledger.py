@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -77,7 +76,7 @@ class Ledger(LedgerRows):
         self.outcomes: Counter[Outcome] = Counter()
         self._forgetting = Forgetting(self)
         self._exponent = self.state.exponent
-        self._examination = examination(POSITIONS, self._exponent)
+        self._examination = examination(POSITIONS, self._exponent).tolist()
 
     # -- events -----------------------------------------------------------------------------------------
 
@@ -161,7 +160,7 @@ class Ledger(LedgerRows):
         return MemorySummary(
             queries=state.queries,
             centre=StampedVector.of(self.stamp, "fused", centre),
-            examination=[round(float(each), 4) for each in self._examination[:_TOLD_POSITIONS]],
+            examination=[round(each, 4) for each in self._examination[:_TOLD_POSITIONS]],
             exponent=round(self._exponent, 4),
         )
 
@@ -180,7 +179,7 @@ class Ledger(LedgerRows):
             return "late"
         if any((known.document_id, known.action) == act[:2] for known in row.acts):
             return "repeated"
-        row = replace(row, acts=[*row.acts, act])
+        row = row._replace(acts=[*row.acts, act])
         self.impressions[query_id] = row
         if act.document_id in row.hidden:  # whatever came before or comes after, it is not wanted
             return "noted"
@@ -206,7 +205,7 @@ class Ledger(LedgerRows):
         for upper in row.random_pairs:
             if position in (upper, upper + 1):
                 self.state.pairs.setdefault(upper, [0.0, 0.0])[position - upper] += 1
-        self.impressions[query_id] = replace(row, clicked=[*row.clicked, document_id])
+        self.impressions[query_id] = row._replace(clicked=[*row.clicked, document_id])
         if row.previous is not None and row.session is not None:
             before = self.impression(row.previous)
             if before is not None:
@@ -223,8 +222,7 @@ class Ledger(LedgerRows):
         for key in self.keys_of(row):
             self.changed(key).add(document_id, expected=HIDDEN)
         self.state.hidden += 1
-        self.impressions[query_id] = replace(
-            row,
+        self.impressions[query_id] = row._replace(
             clicked=[each for each in row.clicked if each != document_id],
             hidden=[*row.hidden, document_id],
         )
@@ -248,7 +246,7 @@ class Ledger(LedgerRows):
             return
         if row.linked is None:
             self._expect_at(before, row.shown, LINKED)
-            self.impressions[query_id] = replace(row, linked=self._exponent)
+            self.impressions[query_id] = row._replace(linked=self._exponent)
         for key in self.keys_of(before):
             for document_id in documents:
                 self.changed(key).add(document_id, clicks=LINKED)
@@ -267,7 +265,7 @@ class Ledger(LedgerRows):
 
     def _expect(self, row: ImpressionRow) -> ImpressionRow:
         self._expect_at(row, row.shown, 1.0)
-        return replace(row, counted=self._exponent)
+        return row._replace(counted=self._exponent)
 
     def _expect_at(self, row: ImpressionRow, shown: Sequence[Shown], weight: float) -> None:
         for key in self.keys_of(row):
@@ -276,7 +274,7 @@ class Ledger(LedgerRows):
                 if not hit.document_id:  # forgotten since
                     continue
                 looked_at = self._examination[min(hit.position, len(self._examination)) - 1]
-                remembered.add(hit.document_id, expected=weight * float(looked_at))
+                remembered.add(hit.document_id, expected=weight * looked_at)
 
     def _within_cap(self, person: str, document_id: str) -> bool:
         key = cap_key(person, document_id)

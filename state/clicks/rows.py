@@ -42,8 +42,7 @@ class Act(NamedTuple):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ImpressionRow:
+class ImpressionRow(NamedTuple):
     """What was shown for a query, and what people did.
 
     query: the key of the query's memory. person: whose clicks these are, for the cap. counted: the exponent of the
@@ -71,22 +70,18 @@ class ImpressionRow:
     hidden: Sequence[str] = ()
 
     def encode(self) -> bytes:
-        plain = {"shown": list(map(tuple, self.shown)), "acts": list(map(tuple, self.acts))}
-        return orjson.dumps([plain.get(name, getattr(self, name)) for name in _FIELDS])
+        return orjson.dumps(tuple(self), default=tuple)
 
     @classmethod
     def decode(cls, value: bytes) -> ImpressionRow:
-        plain = dict(zip(_FIELDS, orjson.loads(value), strict=False))  # older rows end earlier
-        plain["shown"] = [Shown(*each) for each in plain["shown"]]
-        plain["acts"] = [Act(*each) for each in plain["acts"]]
-        return cls(**plain)
+        row = cls(*orjson.loads(value))  # older rows end earlier
+        return row._replace(
+            shown=[Shown(*each) for each in row.shown], acts=[Act(*each) for each in row.acts]
+        )
 
     def position_of(self, document_id: str) -> int | None:
         """Where a document was shown; None when it was not."""
         return next((hit.position for hit in self.shown if hit.document_id == document_id), None)
-
-
-_FIELDS = tuple(ImpressionRow.__dataclass_fields__)
 
 
 @dataclass(slots=True)

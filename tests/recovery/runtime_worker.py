@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+from aiokafka import ConsumerRecord
 from pydantic import BaseModel, ConfigDict
 
 from agents import faust_app, partition_runner
@@ -41,7 +42,6 @@ class Steering(BaseModel):
     slow_at: dict[int, float] = {}
     in_thread: bool = False
     faust_skips: tuple[int, ...] = ()
-    faust_acks_skipped: bool = False
     faust_never_resumes: bool = False
     misses_a_generation: bool = False
     slow_close: float = 0.0
@@ -162,15 +162,11 @@ class SteeredRuntime(Runtime):
         if steering.faust_never_resumes:
             self.app.tables.recovery._resume_streams = self._never
 
-    async def route(self, event: Any) -> None:
-        offset = event.message.offset
-        if offset in self._steering.faust_skips:
-            if self._steering.faust_acks_skipped:  # as its streams do that run without Cython
-                event.ack()
-            self.forget(event)
-            log.info("skipped", offsets=[offset])
+    def deliver(self, fetched: ConsumerRecord) -> None:
+        if fetched.offset in self._steering.faust_skips:
+            log.info("skipped", offsets=[fetched.offset])
             return
-        await super().route(event)
+        super().deliver(fetched)
         if self._steering.misses_a_generation:
             self.app._generation -= 1
         if self._steering.dies is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agents import partition_runner
-from agents.partition_runner import BUSY_BATCHES, PartitionRunner, RuntimeOptions, Waiting
+from agents.partition_runner import BUSY_BATCHES, PartitionRunner, RuntimeOptions
 from streams.records import Record
 from streams.settings import load_settings
 
@@ -19,7 +18,7 @@ BATCH = 8
 
 
 class Around:
-    """A partition that always has more: each record that is acked is followed by another one."""
+    """A partition that always has more: each record that was handled is followed by another one."""
 
     settings = load_settings()
     options = RuntimeOptions(role="indexer", topics=("documents",), batch=BATCH)
@@ -29,27 +28,26 @@ class Around:
         self.runner: PartitionRunner | None = None
         self.failure: BaseException | None = None
         self.feeding = True
+        self.handled = 0
         self._next = 0
 
     def feed(self, count: int) -> None:
         assert self.runner is not None
         for _ in range(count):
-            record = Record(self.settings.topic("documents"), 0, self._next, b"key", b"value")
+            self.runner.put(Record(self.settings.topic("documents"), 0, self._next, b"key", b"value"))
             self._next += 1
-            self.runner.put(Waiting(record, SimpleNamespace()))
 
-    def ack(self, event: Any) -> None:
-        if self.feeding:
-            self.feed(1)
-
-    def forget(self, event: Any) -> None: ...
+    def freed(self) -> None: ...
 
     def crash(self, error: BaseException) -> None:
         self.failure = error
 
     def opened(self, partition: int, *, seconds: float) -> None: ...
 
-    def handled_to(self, topic: str, partition: int, end: int) -> None: ...
+    def handled_to(self, topic: str, partition: int, end: int) -> None:
+        if self.feeding:
+            self.feed(end - self.handled)
+        self.handled = end
 
     def stable_end(self, topic: str, partition: int) -> int | None:
         return None

@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
-import faust
 import mode
 import pytest
+from aiokafka import ConsumerRecord
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.app.base import App as FaustApp
@@ -24,7 +25,8 @@ from faust.assignor import PartitionAssignor
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer, ConsumerThread, ThreadDelegateConsumer
 from faust.transport.drivers import aiokafka as driver
-from faust.types.tuples import Message
+from faust.transport.utils import DefaultSchedulingStrategy
+from faust.types import TP
 
 from agents.faust_app import HandledConsumer, build_app, kafka_consumer
 from streams.settings import load_settings
@@ -73,9 +75,11 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         (FaustApp._on_partitions_assigned, ["self", "assigned", "generation_id"]),
         (FaustApp.on_start, ["self"]),
         (FaustApp.on_stop, ["self"]),
-        (Consumer.ack, ["self", "message"]),
+        (Consumer.getmany, ["self", "timeout"]),
+        (Consumer._wait_next_records, ["self", "timeout"]),
+        (Consumer.perform_seek, ["self"]),
+        (DefaultSchedulingStrategy.iterate, ["self", "records"]),
         (Consumer._new_offset, ["self", "tp"]),
-        (Consumer._add_gap, ["self", "tp", "offset_from", "offset_to"]),
         (Consumer._filter_tps_with_pending_acks, ["self", "topics"]),
         (Recovery._resume_streams, ["self", "generation_id"]),
         (PartitionAssignor.assign, ["self", "cluster", "member_metadata"]),
@@ -95,8 +99,9 @@ def test_what_we_override_or_call_takes_the_same(function: Callable[..., Any], e
     [
         (Consumer._filter_committable_offsets, ["_new_offset(tp)", "_should_commit"], "what is committed"),
         (Consumer.force_commit, ["_filter_tps_with_pending_acks", "_commit_tps"], "what is committed"),
-        (Consumer.wait_empty, ["_unacked_messages", "_wait_for_ack", "commit_and_end_transactions"], "stops"),
-        (Consumer._wait_for_ack, ["_waiting_for_ack"], "our acks wake it up"),
+        (Consumer.wait_empty, ["_unacked_messages", "commit_and_end_transactions"], "stops"),
+        (Consumer._drain_messages, ["getmany(timeout=", "async for"], "what is fetched comes by `getmany`"),
+        (Consumer.getmany, ["_wait_next_records", "flow_active", "perform_seek"], "ours does what it does"),
         (FaustApp._stop_consumer, ["_consumer_wait_empty"], "a stop waits for what runs, then commits"),
         (FaustApp._on_partitions_revoked, ["flow_control.clear", "_consumer_wait_empty"], "rebalances"),
         (
@@ -147,7 +152,7 @@ def test_faust_still_goes_the_way_that_we_stand_in(
         (GroupCoordinator, ["_pending_exception", "_coordination_task", "member_id", "_group_instance_id"]),
         (Fetcher, ["_fetch_task", "_fetch_min_bytes", "_fetch_max_wait_ms"]),
         (aiokafka.AIOKafkaConsumer, ["_coordinator", "_fetcher"]),
-        (Consumer, ["_unacked_messages", "_waiting_for_ack", "_committed_offset"]),
+        (Consumer, ["_committed_offset"]),
         (ThreadDelegateConsumer, ["_thread"]),
         (driver.AIOKafkaConsumerThread, ["_consumer"]),
     ],
@@ -190,36 +195,74 @@ def test_the_app_is_put_together_of_our_parts(app: FaustApp) -> None:
     assert kafka_consumer(app) is None, "not started"
     assert aiokafka.AIOKafkaConsumer.__name__ == "_QuickConsumer"
     assert app.assignor.partitions == 3
-    (agent,) = app.agents.values()
-    assert agent.concurrency == 1
-    assert agent.supervisor_strategy is mode.CrashingSupervisor
+    assert {name for topic in app.topics for name in topic.topics} == {"trieflow.documents"}
+    assert len(app.agents) == 0, "records go past the streams of Faust"
 
 
-def message(offset: int) -> Message:
-    return Message("t", 0, offset, 0.0, 0, None, None, None, None)
-
-
-def test_the_consumer_commits_what_was_handled_and_not_what_faust_acks(app: FaustApp) -> None:
+def test_the_consumer_commits_what_was_handled_once(app: FaustApp) -> None:
     consumer = app.consumer
-    handled, skipped = message(4), message(9)
-    consumer.track_message(handled)
-    consumer.track_message(skipped)
-    consumer.handled(handled)
-    consumer.ack(skipped)
-    assert not consumer.unacked, "Faust waits for neither"
-    assert consumer._filter_committable_offsets([handled.tp]) == {handled.tp: 5}
-    assert consumer._filter_committable_offsets([handled.tp]) == {}, "once"
+    app.handled_to("t", 0, 5)
+    assert consumer._filter_committable_offsets([TP("t", 0)]) == {TP("t", 0): 5}
+    assert consumer._filter_committable_offsets([TP("t", 0)]) == {}
 
 
 def test_an_older_event_handled_again_takes_nothing_back(app: FaustApp) -> None:
-    consumer = app.consumer
-    for offset in (7, 3):
-        consumer.handled(message(offset))
-    assert consumer._filter_committable_offsets([message(7).tp]) == {message(7).tp: 8}
+    for end in (8, 4):
+        app.handled_to("t", 0, end)
+    assert app.consumer._filter_committable_offsets([TP("t", 0)]) == {TP("t", 0): 8}
 
 
-def test_faust_is_the_release_that_streams_raw_bytes(app: FaustApp) -> None:
-    (agent,) = app.agents.values()
-    topic = agent.channel
-    assert (topic.key_serializer, topic.value_serializer) == ("raw", "raw")
-    assert faust.__version__
+class Fetching:
+    """Callbacks that note what is delivered; a partition has room for `room` records, then for as many again."""
+
+    def __init__(self, room: int) -> None:
+        self.delivered: list[tuple[str, int, int]] = []
+        self.waited = 0
+        self._room = self._left = room
+
+    def has_room(self, partition: int) -> bool:
+        return self._left > 0
+
+    async def room(self) -> None:
+        self.waited += 1
+        self._left = self._room
+
+    def deliver(self, fetched: ConsumerRecord) -> None:
+        self._left -= 1
+        self.delivered.append((fetched.topic, fetched.partition, fetched.offset))
+
+
+PLACES = (TP("t", 0), TP("u", 0))
+
+
+@pytest.mark.parametrize(
+    ("flows", "active", "delivered"),
+    [
+        (True, set(PLACES), [("t", 0, 3), ("u", 0, 3), ("t", 0, 4), ("u", 0, 4)]),
+        (True, {TP("u", 0)}, [("u", 0, 3), ("u", 0, 4)]),
+        (False, set(PLACES), []),
+    ],
+    ids=["all, in turns", "active partitions", "partitions move"],
+)
+def test_what_is_fetched_is_handed_over_past_the_streams(
+    app: FaustApp, flows: bool, active: set[TP], delivered: list[tuple[str, int, int]]
+) -> None:
+    consumer, callbacks, sought = app.consumer, Fetching(room=2), []
+    fetched = {tp: [SimpleNamespace(**tp._asdict(), offset=offset) for offset in (3, 4)] for tp in PLACES}
+
+    async def wait_next_records(timeout: float) -> tuple[object, set[TP]]:
+        consumer.flow_active = flows
+        return fetched, active
+
+    async def perform_seek() -> None:
+        sought.append(True)
+
+    async def fetch() -> list[object]:
+        return [each async for each in consumer.getmany(0.01)]
+
+    app.callbacks = callbacks
+    consumer._wait_next_records, consumer.perform_seek = wait_next_records, perform_seek
+    assert app.loop.run_until_complete(fetch()) == [], "nothing is left for the loop of Faust"
+    assert callbacks.delivered == delivered
+    assert callbacks.waited == (len(delivered) == 4), "it waits while a partition is full"
+    assert bool(sought) == (not flows), "what is not taken is fetched again"
