@@ -136,6 +136,7 @@ class Learner:
                 topics=TOPICS,
                 batch=self.settings.learning.batch,
                 batch_wait_s=BATCH_WAIT_S,
+                queue=2 * self.settings.learning.batch,
                 single=True,
             ),
             handler=lambda partition: LearnerPartition(self, partition),

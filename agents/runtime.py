@@ -42,7 +42,7 @@ _EXIT_MARGIN_S = 4.0
 
 
 class Runtime:
-    """Runs one role: a Faust app whose agents only route, and a `PartitionRunner` for each partition."""
+    """Runs one role: a Faust app that only fetches and commits, and a `PartitionRunner` for each partition."""
 
     def __init__(
         self,

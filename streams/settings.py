@@ -128,7 +128,7 @@ class SearchSettings(Section):
 class LearningSettings(Section):
     """What the learner keeps, and how far clicks count."""
 
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=1_000, ge=1)
     join_window_s: float = Field(
         default=3_600.0, gt=0, description="feedback counts when it comes so long after its impression"
     )
