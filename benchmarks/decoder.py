@@ -4,7 +4,7 @@ First the ways that `search.generation` offers, as a searcher goes them, with th
 score and each part of training is worth: recall of the exact best ten in the best leaves of the whole tree, and in
 as many leaves as hold so many documents. Two cases, both of real vectors: sentences asked with sentences, and
 drawings asked with names in twelve languages (`--drawings`). `--growth` lets the tree grow under a decoder that
-stays as it is; `--cost` times its parts.
+stays as it is; `--moved` asks as an adapter moves queries; `--cost` times its parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks import corpus
 from benchmarks.decoder_case import Case, of_corpus, of_drawings
 from benchmarks.decoder_cost import cost
 from benchmarks.decoder_growth import grow
+from benchmarks.decoder_moved import moved
 from benchmarks.decoder_serving import served
 from benchmarks.tables import keep, markdown
 from models.decoder.levels import Floats
@@ -51,8 +52,11 @@ def main(settings: Settings, arguments: Sequence[str]) -> None:
     options = _options(arguments)
     faiss.omp_set_num_threads(1)
     _one_thread()
+    figures: Any
     if options.cost:
         figures, part = cost(rounds=options.rounds), "cost"
+    elif options.moved:
+        figures, part = moved(options.folder, queries=options.queries), "moved"
     elif options.growth:
         figures, part = grow(options.folder, documents=options.documents, queries=options.queries), "growth"
     elif options.drawings:
@@ -70,6 +74,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--drawings", action="store_true", help="drawings asked with names, not sentences")
     part.add_argument("--growth", action="store_true", help="leaves that were born after training")
+    part.add_argument("--moved", action="store_true", help="queries that an adapter moved")
     part.add_argument("--cost", action="store_true", help="time of one query")
     parser.add_argument("--documents", type=int, default=32_768, help="of the corpus (default %(default)s)")
     parser.add_argument("--queries", type=int, default=8_000, help="to train on (default %(default)s)")
