@@ -11,7 +11,7 @@ does harm where there are more threads than cores: who gets the interpreter then
 
 _YOUNG = 50_000
 """New containers, less those that went, before a search among them; they are a few MiB."""
-_OLDER = (20, 100)
+_OLDER = (10, 10)
 
 
 def favour_answers() -> None:

@@ -64,6 +64,8 @@ _MODELS: Mapping[str, type[Impression] | type[Feedback] | type[ForgetRequest]] =
 }
 BATCH_WAIT_S = 0.1
 """A click changes answers so much later, and few and large batches cost a fifth."""
+THREADS = 2
+"""Batches go one after the other; each further thread would keep memory of the largest batch that it had."""
 UPKEEP_EVERY_S = 30.0
 STRAGGLERS_S = 60.0
 """So long after a request lists may show a document that is deleted: by searchers that have not read of it."""
@@ -138,6 +140,7 @@ class Learner:
                 batch_wait_s=BATCH_WAIT_S,
                 queue=2 * self.settings.learning.batch,
                 single=True,
+                threads=THREADS,
             ),
             handler=lambda partition: LearnerPartition(self, partition),
             health=worker.health,

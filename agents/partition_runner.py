@@ -60,6 +60,7 @@ class RuntimeOptions:
 
     `batch_wait_s`: a batch that is not full waits so long for more records, and longer where records come fast
     (`agents/pacing.py`). 0: never. `single`: one worker takes all partitions, the others of the role stand by.
+    `threads`: for blocking work, 0: one for each partition, at least eight.
     """
 
     role: str
@@ -69,6 +70,7 @@ class RuntimeOptions:
     queue: int = 256
     concurrent_batches: int = 1
     single: bool = False
+    threads: int = 0
 
 
 class Surroundings(Protocol):

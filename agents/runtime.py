@@ -62,7 +62,7 @@ class Runtime:
         self._on_start = on_start
         self._on_opened = on_opened
         self._executor = ThreadPoolExecutor(
-            max_workers=max(8, settings.partitions), thread_name_prefix=options.role
+            max_workers=options.threads or max(8, settings.partitions), thread_name_prefix=options.role
         )
         self._leaving: dict[int, asyncio.Task[None]] = {}
         self._opening: set[int] = set()

@@ -8,6 +8,7 @@ takes a click on it back, and it counts as passed over several times.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -72,9 +73,11 @@ class Ledger(LedgerRows):
         """`stamp`: of the encoder whose queries are remembered; others are left out. `step`: of a rollout.
         `personal`: None keeps no profiles."""
         super().__init__(columns, settings, stamp=stamp, personal=personal)
-        self.trial = Trial(self, step)
+        # No cycle: a ledger and all its rows go with its batch, and do not wait for a search for garbage.
+        itself: Ledger = weakref.proxy(self)
+        self.trial = Trial(itself, step)
         self.outcomes: Counter[Outcome] = Counter()
-        self._forgetting = Forgetting(self)
+        self._forgetting = Forgetting(itself)
         self._exponent = self.state.exponent
         self._examination = examination(POSITIONS, self._exponent).tolist()
 

@@ -115,9 +115,11 @@ class Profiles:
 
 def profile_event(chosen: Sequence[Chosen]) -> Profile:
     """The same for the searchers."""
-    return Profile(
+    return Profile.model_construct(
         documents=[
-            ChosenDocument(document_id=each.document_id, at=datetime.fromtimestamp(each.at, UTC))
+            ChosenDocument.model_construct(
+                document_id=each.document_id, at=datetime.fromtimestamp(each.at, UTC)
+            )
             for each in chosen
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,14 +75,18 @@ class ImpressionRow(NamedTuple):
 
     @classmethod
     def decode(cls, value: bytes) -> ImpressionRow:
-        row = cls(*orjson.loads(value))  # older rows end earlier
-        return row._replace(
-            shown=[Shown(*each) for each in row.shown], acts=[Act(*each) for each in row.acts]
-        )
+        fields = orjson.loads(value)  # of older rows the last ones are missing
+        fields[_SHOWN] = [Shown(*each) for each in fields[_SHOWN]]
+        if len(fields) > _ACTS:
+            fields[_ACTS] = [Act(*each) for each in fields[_ACTS]]
+        return cls(*fields)
 
     def position_of(self, document_id: str) -> int | None:
         """Where a document was shown; None when it was not."""
         return next((hit.position for hit in self.shown if hit.document_id == document_id), None)
+
+
+_SHOWN, _ACTS = map(ImpressionRow._fields.index, ("shown", "acts"))
 
 
 @dataclass(slots=True)
@@ -128,12 +133,13 @@ class Remembered:
 
     def event(self) -> RememberedClicks:
         """The same for the searchers."""
-        rounded = np.round(list(self.documents.values()), 4).tolist()
+        counts = np.fromiter(chain.from_iterable(self.documents.values()), np.float64)
+        rounded = np.round(counts, 4).tolist()
         vector = None if self.vector is None else StampedVector.model_construct(**self.vector)
         return RememberedClicks.model_construct(
             vector=vector,
             queries=self.queries,
-            documents=dict(zip(self.documents, map(tuple, rounded), strict=True)),
+            documents=dict(zip(self.documents, zip(rounded[::2], rounded[1::2], strict=True), strict=True)),
         )
 
 
