@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -315,3 +317,19 @@ def test_a_shard_of_another_encoder_or_one_that_is_too_old_is_refused(tmp_path: 
         ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp=STAMP, max_age_s=-1)
     with pytest.raises(StateError, match="another schema"):
         ClickShard(tmp_path / "s", LearningSettings(), cluster="c", stamp="other")
+
+
+def test_a_ledger_and_its_rows_go_without_a_search_for_garbage(opened) -> None:
+    """In a cycle they would stay until Python looks for one, which a learner makes it do seldom."""
+    gc.disable()
+    try:
+        shard = opened().shard
+        ledger = shard.ledger()
+        ledger.shown("q", impression("q", "a", "x"))
+        ledger.given("q", feedback("q", "x"), AT)
+        shard.write(ledger, applied={})
+        gone = weakref.ref(ledger)
+        del ledger
+        assert gone() is None
+    finally:
+        gc.enable()
