@@ -222,8 +222,8 @@ class HandledConsumer(Consumer):  # type: ignore[misc]
     """Hands over what it fetched, commits up to what was handled.
 
     Faust takes each record through two tasks, a channel and a stream, which costs 0.2 ms; here it goes to its
-    partition at once. Faust's ledger of acks misses a gap
-    that is a single record wide (B3), and at one that we filled it stops to commit for ever.
+    partition at once. Faust's ledger of acks misses a gap that is a single record wide (B3), and at one that we
+    filled it stops to commit for ever.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
