@@ -28,7 +28,7 @@ from streams.events.codebooks import (
     RollBack,
     parse_key,
 )
-from streams.records import Record, raise_on_error
+from streams.records import Record, first_and_end, raise_on_error
 from streams.semantic_id import Leaf
 from streams.settings import Settings
 
@@ -136,8 +136,7 @@ class CodebookLog:
         consumer = reader(self._settings)
         try:
             partition = TopicPartition(self._settings.topic("codebooks"), 0)
-            end: int = consumer.get_watermark_offsets(partition, timeout=timeout_s)[1]
-            return end
+            return first_and_end(consumer, partition, timeout_s=timeout_s)[1]
         finally:
             consumer.close()
 

@@ -22,7 +22,7 @@ from state.shard import Shard
 from streams.clients import FOLLOWING, reader
 from streams.errors import BrokerError
 from streams.events.base import LogPosition
-from streams.records import Record, raise_on_error
+from streams.records import Record, first_and_end, raise_on_error
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ class Replica:
         topic = self._settings.topic("assignments")
         try:
             partitions = [TopicPartition(topic, p) for p in range(self._settings.partitions)]
-            return {tp.partition: consumer.get_watermark_offsets(tp, timeout=30.0)[1] for tp in partitions}
+            return {tp.partition: first_and_end(consumer, tp, timeout_s=30.0)[1] for tp in partitions}
         finally:
             consumer.close()
 

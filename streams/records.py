@@ -16,6 +16,14 @@ from streams.settings import Settings
 
 _READ_TIMEOUT_S = 30.0
 _NO_END = 2**63 - 1
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+}
+"""Of a topic that was just created, or whose leader just moved: known a moment later."""
+_RETRY_S = 0.05
 _BATCH = 500
 
 
@@ -111,14 +119,28 @@ def end_offset(settings: Settings, *, topic: str, partition: int) -> int:
     """The offset that the next committed record will have at the earliest. Raises BrokerError."""
     consumer = reader(settings)
     try:
-        _, end = consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=_READ_TIMEOUT_S, cached=False
-        )
+        return first_and_end(consumer, TopicPartition(topic, partition), timeout_s=_READ_TIMEOUT_S)[1]
     except KafkaException as error:
         raise BrokerError(f"cannot read the end of {topic}: {error}") from error
     finally:
         consumer.close()
-    return int(end)
+
+
+def first_and_end(consumer: Consumer, place: TopicPartition, *, timeout_s: float) -> tuple[int, int]:
+    """The first offset that is kept and the next one to be written; waits while a partition has no leader.
+
+    Raises KafkaException when Kafka does not answer, or still refuses after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(place, timeout=timeout_s, cached=False)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return int(first), int(end)
 
 
 def committed_offset(settings: Settings, *, group: str, topic: str, partition: int) -> int:

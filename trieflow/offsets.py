@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-
+from streams import records
 from streams.errors import BrokerError
 from streams.settings import Settings
 
 ASK_TIMEOUT_S = 10.0
 """For questions that a healthy cluster answers at once: metadata, end offsets, confirmations."""
-
-# A topic that was just created, or whose leader just moved: known a moment later.
-_PASSING = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-}
-_RETRY_S = 0.05
 
 
 def partition_count(consumer: Consumer, settings: Settings, topic: str) -> int:
@@ -38,16 +28,10 @@ def partition_count(consumer: Consumer, settings: Settings, topic: str) -> int:
 
 def first_and_end(consumer: Consumer, settings: Settings, place: TopicPartition) -> tuple[int, int]:
     """The first offset that is kept and the next one to be written. Raises BrokerError."""
-    deadline = time.monotonic() + ASK_TIMEOUT_S
-    while True:
-        try:
-            first, end = consumer.get_watermark_offsets(place, timeout=ASK_TIMEOUT_S, cached=False)
-        except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                raise silent_broker(settings, error) from error
-            time.sleep(_RETRY_S)
-        else:
-            return int(first), int(end)
+    try:
+        return records.first_and_end(consumer, place, timeout_s=ASK_TIMEOUT_S)
+    except KafkaException as error:
+        raise silent_broker(settings, error) from error
 
 
 def silent_broker(settings: Settings, error: KafkaException) -> BrokerError:

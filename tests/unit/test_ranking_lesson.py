@@ -59,10 +59,10 @@ def test_lists_whose_relevance_is_not_known_or_that_were_interleaved_are_not_lea
     world, window = fresh
     rows = window.taught.rows
     old = {
-        name: replace(row, shown=[hit._replace(relevance=None) for hit in row.shown])
+        name: row._replace(shown=[hit._replace(relevance=None) for hit in row.shown])
         for name, row in rows.items()
     }
-    both = {name: replace(row, arm="interleaved") for name, row in rows.items()}
+    both = {name: row._replace(arm="interleaved") for name, row in rows.items()}
     for changed in (old, both):
         answers = replace(window.taught, rows=changed)
         assert learn_ranking(answers, world.catalogue, SETTINGS) == Ranking()
