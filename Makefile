@@ -16,7 +16,7 @@ $(INSTALLED): requirements/all.txt requirements/tools.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
-	VIRTUAL_ENV=$(VENV) $(RUN)/uv pip install --quiet --require-hashes -r requirements/all.txt
+	VIRTUAL_ENV=$(VENV) $(RUN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/all.txt
 	VIRTUAL_ENV=$(VENV) $(RUN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	$(RUN)/python -c 'from state.warm_up import warm_up; warm_up(); from models.encoders.lite import LiteEncoder; LiteEncoder.load()'
 	@touch $@

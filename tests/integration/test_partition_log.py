@@ -12,6 +12,7 @@ from agents.assignment_log import LogEntry
 from agents.partition_log import DeadLetter, Outputs, PartitionLog, PendingReceipt
 from state.records import Tombstone
 from streams.broker import EmbeddedBroker
+from streams.clients import transactional_producer
 from streams.errors import BrokerError, FencedError
 from streams.events.base import SourceAddress
 from streams.events.documents import Receipt
@@ -82,3 +83,21 @@ def test_a_batch_of_which_one_part_is_refused_leaves_nothing(settings: Settings)
     assert [r.key for r in written(settings, "assignments")] == [b"next"]
     assert [r.key for r in written(settings, "receipts")] == [b"next"]
     assert written(settings, "documents.dlq", 0) == []
+
+
+def test_who_starts_behind_an_open_transaction_is_told_what_hides_the_rest(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PartitionLog(settings, 1).publish(batch("seen"), active_epoch=0, log_end=0)
+    topic = settings.topic("assignments")
+    stranger = transactional_producer(settings, transactional_id=f"{settings.prefix}stranger", timeout_s=30)
+    stranger.init_transactions(30)
+    stranger.begin_transaction()
+    for _ in range(3):
+        stranger.produce(topic, b"hidden", b"hidden", partition=1)
+    assert stranger.flush(30) == 0
+    monkeypatch.setattr("streams.records._READ_TIMEOUT_S", 1.0)
+    assert [r.key for r in written(settings, "assignments")] == [b"seen"]
+    with pytest.raises(BrokerError, match="transaction at offset 2 that never ended hides"):
+        list(read_to_end(settings, topic=topic, partition=1, start=5))
+    stranger.abort_transaction(30)

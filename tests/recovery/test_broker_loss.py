@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.recovery, pytest.mark.timeout(280)]
 
 AWAY_S = 20.0
 WORK_S = 60.0
+DEALT_WITH_S = 150.0
+"""Writers give up after 20 s, are started again, and catch up with two minutes of events."""
 
 
 def stopped_for_a_while(broker: EmbeddedBroker) -> None:
@@ -44,7 +46,7 @@ def test_a_broker_that_goes_away_and_comes_back_costs_time_and_nothing_else(
         with system.load(Workload(seed=51, partitions=2)), questions.under_way(rate=5):
             eventually(lambda: system.receipted() and questions.results(), WORK_S, what="work is under way")
             goes_away(broker)
-            system.wait_until_dealt_with()
+            system.wait_until_dealt_with(DEALT_WITH_S)
         assert_nothing_lost(system)
         results = questions.results()
         assert all(result.error is None for given in results.values() for result in given)
