@@ -34,6 +34,8 @@ MAX_POLL_INTERVAL_S = 86_400.0
 """aiokafka leaves the group of a consumer that did not poll for so long, and then waits for it for ever."""
 
 _WATCH_INTERVAL_S = 1.0
+_LOOK_AGAIN_S = 0.025
+"""So long records of others are waited for while some partition is full, which may have room by then."""
 _NOTHING: tuple[ConsumerRecord, ...] = ()
 
 
@@ -236,19 +238,25 @@ class HandledConsumer(Consumer):  # type: ignore[misc]
         if not self.flow_active:  # partitions move: it comes again, here or to another worker
             await self._seek_back()
         elif fetched and not self.should_stop:
-            await self._hand_over({tp: fetched[tp] for tp in fetched if active is None or tp in active})
+            self._hand_over({tp: fetched[tp] for tp in fetched if active is None or tp in active})
         for record in _NOTHING:
             yield record
 
-    async def _hand_over(self, fetched: Mapping[TP, Sequence[ConsumerRecord]]) -> None:
+    async def _getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, Any]:
+        """Of the partitions that have room alone: the records of others stay with aiokafka, which fetches no more
+        of them, and hold up nobody."""
+        await self.app.callbacks.room()
+        roomy = {tp for tp in active_partitions if self.app.callbacks.has_room(tp.partition)}
+        if not roomy:  # to aiokafka that would mean all
+            return {}
+        all_of_them = len(roomy) == len(active_partitions)
+        fetched: Mapping[TP, Any] = await super()._getmany(roomy, timeout if all_of_them else _LOOK_AGAIN_S)
+        return fetched
+
+    def _hand_over(self, fetched: Mapping[TP, Sequence[ConsumerRecord]]) -> None:
         """One of each topic and partition after the other: what belongs together comes about together."""
-        callbacks = self.app.callbacks
-        for tp, record in self.scheduler.iterate(fetched):
-            while not callbacks.has_room(tp.partition):
-                await callbacks.room()
-            if not self.flow_active:
-                return
-            callbacks.deliver(record)
+        for _, record in self.scheduler.iterate(fetched):
+            self.app.callbacks.deliver(record)
 
     async def _seek_back(self) -> None:
         try:

@@ -149,9 +149,10 @@ class Runtime:
         return runner is None or runner.has_room()
 
     async def room(self) -> None:
-        """Wait until some partition takes a batch, or lets go of what waits."""
-        self._freed.clear()
-        await self._freed.wait()
+        """Wait while all partitions that are held are full."""
+        while self.runners and not any(runner.has_room() for runner in self.runners.values()):
+            self._freed.clear()
+            await self._freed.wait()
 
     def deliver(self, fetched: ConsumerRecord) -> None:
         """Hand a record to the runner of its partition; without one it is dropped, and comes to whoever has it."""

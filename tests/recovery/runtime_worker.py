@@ -45,7 +45,8 @@ class Steering(BaseModel):
     faust_never_resumes: bool = False
     misses_a_generation: bool = False
     slow_close: float = 0.0
-    slow_open: float = 0.0
+    slow_open: dict[int, float] = {}
+    """Seconds, by partition."""
     slow_between: float = 0.0
     remembers: bool = False
     padding: int = 0
@@ -79,7 +80,7 @@ class Writer:
 
     async def open(self) -> None:
         log.info("opening", partition=self._partition)
-        await self._take_time(self._steering.slow_open)
+        await self._take_time(self._steering.slow_open.get(self._partition, 0.0))
         log.info("opened", partition=self._partition)
 
     async def close(self) -> None:

@@ -136,7 +136,9 @@ def test_b4_a_stop_lets_go_of_a_batch_that_outlives_the_grace(
     assert group.offsets() == list(range(6))
 
 
-@pytest.mark.parametrize("opening", [{}, {"slow_open": 600.0}, {"slow_open": 600.0, "in_thread": True}])
+@pytest.mark.parametrize(
+    "opening", [{}, {"slow_open": {0: 600.0}}, {"slow_open": {0: 600.0}, "in_thread": True}]
+)
 def test_b4_a_stop_of_a_worker_without_work_is_clean(
     new_group: Callable[..., Group], opening: dict[str, float]
 ) -> None:

@@ -176,3 +176,17 @@ def test_a_rebalance_waits_for_work_between_batches(new_group: Callable[..., Gro
     begun = [e for e in events if e["event"] == "between batches"]
     ended = [e for e in events if e["event"] == "batches again"]
     assert len(begun) == len(ended) > 0
+
+
+def test_a_partition_that_takes_long_to_open_holds_up_no_other(new_group: Callable[..., Group]) -> None:
+    """It is full soon; what comes for it stays where it was fetched, and the others go on."""
+    group = new_group(partitions=2)
+    for partition in (0, 1):
+        group.publish(numbers(40), partition=partition)
+    worker = group.start(queue=4, slow_open={0: 15.0})
+    group.wait_until_handled(range(40), partition=1)
+    assert [entry["partition"] for entry in worker.logged("opened")] == [1]
+    group.wait_until_handled(range(40), partition=0)
+    assert group.offsets(partition=0) == list(range(40))
+    assert not worker.logged("caught up"), "none was missed, and looked for"
+    assert not worker.logged("gap filled"), "none was dropped"

@@ -28,6 +28,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
+from agents import faust_app
 from agents.faust_app import HandledConsumer, build_app, kafka_consumer
 from streams.settings import load_settings
 
@@ -77,6 +78,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         (FaustApp.on_stop, ["self"]),
         (Consumer.getmany, ["self", "timeout"]),
         (Consumer._wait_next_records, ["self", "timeout"]),
+        (ThreadDelegateConsumer._getmany, ["self", "active_partitions", "timeout"]),
         (Consumer.perform_seek, ["self"]),
         (DefaultSchedulingStrategy.iterate, ["self", "records"]),
         (Consumer._new_offset, ["self", "tp"]),
@@ -102,6 +104,8 @@ def test_what_we_override_or_call_takes_the_same(function: Callable[..., Any], e
         (Consumer.wait_empty, ["_unacked_messages", "commit_and_end_transactions"], "stops"),
         (Consumer._drain_messages, ["getmany(timeout=", "async for"], "what is fetched comes by `getmany`"),
         (Consumer.getmany, ["_wait_next_records", "flow_active", "perform_seek"], "ours does what it does"),
+        (Consumer._wait_next_records, ["self._getmany(", "active_partitions=active_partitions"], "room"),
+        (Fetcher.fetched_records, ["if partitions and tp not in partitions"], "others keep their records"),
         (FaustApp._stop_consumer, ["_consumer_wait_empty"], "a stop waits for what runs, then commits"),
         (FaustApp._on_partitions_revoked, ["flow_control.clear", "_consumer_wait_empty"], "rebalances"),
         (
@@ -213,22 +217,20 @@ def test_an_older_event_handled_again_takes_nothing_back(app: FaustApp) -> None:
 
 
 class Fetching:
-    """Callbacks that note what is delivered; a partition has room for `room` records, then for as many again."""
+    """Callbacks that note what is delivered; some partitions are full, until somebody waits while all are."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, *full: int) -> None:
         self.delivered: list[tuple[str, int, int]] = []
-        self.waited = 0
-        self._room = self._left = room
+        self.full = set(full)
 
     def has_room(self, partition: int) -> bool:
-        return self._left > 0
+        return partition not in self.full
 
     async def room(self) -> None:
-        self.waited += 1
-        self._left = self._room
+        if self.full == {0, 1}:
+            self.full = {0}
 
     def deliver(self, fetched: ConsumerRecord) -> None:
-        self._left -= 1
         self.delivered.append((fetched.topic, fetched.partition, fetched.offset))
 
 
@@ -247,7 +249,7 @@ PLACES = (TP("t", 0), TP("u", 0))
 def test_what_is_fetched_is_handed_over_past_the_streams(
     app: FaustApp, flows: bool, active: set[TP], delivered: list[tuple[str, int, int]]
 ) -> None:
-    consumer, callbacks, sought = app.consumer, Fetching(room=2), []
+    consumer, callbacks, sought = app.consumer, Fetching(), []
     fetched = {tp: [SimpleNamespace(**tp._asdict(), offset=offset) for offset in (3, 4)] for tp in PLACES}
 
     async def wait_next_records(timeout: float) -> tuple[object, set[TP]]:
@@ -264,5 +266,28 @@ def test_what_is_fetched_is_handed_over_past_the_streams(
     consumer._wait_next_records, consumer.perform_seek = wait_next_records, perform_seek
     assert app.loop.run_until_complete(fetch()) == [], "nothing is left for the loop of Faust"
     assert callbacks.delivered == delivered
-    assert callbacks.waited == (len(delivered) == 4), "it waits while a partition is full"
     assert bool(sought) == (not flows), "what is not taken is fetched again"
+
+
+@pytest.mark.parametrize(
+    ("full", "active", "asked"),
+    [
+        ((), {0, 1}, ({0, 1}, 5.0)),
+        ((0,), {0, 1}, ({1}, faust_app._LOOK_AGAIN_S)),
+        ((0, 1), {0, 1}, ({1}, faust_app._LOOK_AGAIN_S)),
+        ((0,), {0}, None),
+    ],
+    ids=["all have room", "one is full", "all are full", "that alone is active"],
+)
+def test_partitions_that_are_full_are_left_where_they_are(
+    app: FaustApp, full: tuple[int, ...], active: set[int], asked: tuple[set[int], float] | None
+) -> None:
+    seen: list[tuple[set[int], float]] = []
+
+    async def getmany(active_partitions: set[TP], timeout: float) -> dict[TP, object]:
+        seen.append(({tp.partition for tp in active_partitions}, timeout))
+        return {}
+
+    app.callbacks, app.consumer._thread.getmany = Fetching(*full), getmany
+    assert app.loop.run_until_complete(app.consumer._getmany({TP("t", n) for n in active}, 5.0)) == {}
+    assert seen == ([] if asked is None else [asked])
