@@ -34,7 +34,7 @@ class ClickLimits:
     """Fewer held-out clicks decide nothing."""
     change: float = 0.0
     """Where the lower bound of the change is above it, clicks speak for the candidate."""
-    harm: float = -0.03
+    harm: float = -0.05
     """Where it is below this, they speak against it; in between they decide nothing."""
     weight: float = 3.0
     """A click at position k counts 1 / p, at most so much: clicks far down are few, and mostly noise."""
