@@ -1,4 +1,4 @@
-"""The share of a training that is kept: the largest that known items bear, by means and by the gate's bounds."""
+"""The share of a training that is kept: the largest that known items bear in the mean."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from agents.training import ALPHAS, NDCG_KEPT, weakened
-from models.gates.guard import GuardQueries, judge_guard
+from agents.training import ALPHAS, weakened
+from models.gates.guard import GuardQueries
 
 QUERIES = 1_500
 
@@ -30,13 +30,11 @@ class Trained:
     untrained: Share = Share(0.0)
 
 
-def restless(adapter: Share) -> GuardQueries:
-    """Every document was second; with more training more of them rise and fall, by as much in the mean."""
-    after = np.full(QUERIES, 2.0)
-    risen = int(0.25 * adapter.share**2 * QUERIES)
-    fallen = int(risen * (1 - np.log(2) / np.log(3)) / (np.log(2) / np.log(3) - 0.5))
-    after[:risen], after[risen : risen + fallen] = 1.0, 3.0
-    return GuardQueries(np.full(QUERIES, 2.0), after, np.ones(QUERIES, dtype=np.bool_))
+def forgetful(adapter: Share) -> GuardQueries:
+    """Every document was first; with more training more of them are second: 1 % of MRR are 30 of 1,500."""
+    after = np.ones(QUERIES)
+    after[: int(60 * adapter.share**2)] = 2.0
+    return GuardQueries(np.ones(QUERIES), after, np.ones(QUERIES, dtype=np.bool_))
 
 
 def harmful(adapter: Share) -> GuardQueries:
@@ -44,14 +42,11 @@ def harmful(adapter: Share) -> GuardQueries:
     return GuardQueries(np.full(QUERIES, 1.0), np.full(QUERIES, 2.0), np.ones(QUERIES, dtype=np.bool_))
 
 
-def test_what_holds_in_the_mean_is_weakened_until_the_gate_passes() -> None:
-    assert judge_guard(restless(Share(1.0))).outcome == "refuse"
-    assert judge_guard(restless(Share(1.0))).checks[0].value > NDCG_KEPT
-    adapter, share = weakened(Trained(), restless)  # type: ignore[arg-type]
+def test_what_forgets_is_weakened_until_known_items_hold() -> None:
+    # nDCG falls by 0.37 / 1,500 for each document that is second, and may fall by 0.5 %: 20 of them.
+    adapter, share = weakened(Trained(), forgetful)  # type: ignore[arg-type]
     assert adapter == Share(share)  # type: ignore[comparison-overlap]
-    assert judge_guard(restless(Share(share))).outcome == "pass"
-    larger = ALPHAS[ALPHAS.index(share) - 1]
-    assert judge_guard(restless(Share(larger))).outcome == "refuse"
+    assert share == 0.55
 
 
 @pytest.mark.parametrize(
