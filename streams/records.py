@@ -177,7 +177,7 @@ def _overdue(consumer: Consumer, place: TopicPartition) -> str:
     """Why nothing came. To start beyond what transactions let one see is possible by a fault of Kafka's alone."""
     what = f"nothing came from partition {place.partition} of {place.topic} for {_READ_TIMEOUT_S:.0f} s"
     with suppress(KafkaException):
-        _, end = consumer.get_watermark_offsets(place, timeout=5.0, cached=False)
+        _, end = first_and_end(consumer, place, timeout_s=5.0)
         if end < place.offset:
             return (
                 f"{what}: a transaction at offset {end} that never ended hides what follows it, and what "
